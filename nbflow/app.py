@@ -340,6 +340,8 @@ def _open(settings: Settings) -> Store:
         database.sql_alchemy_conn,
         synchronous=database.synchronous,
         busy_timeout=database.busy_timeout_seconds,
+        lock_timeout=database.lock_timeout_seconds,
+        idle_timeout=database.idle_in_transaction_timeout_seconds,
         fernet=_LazySecretBox(settings),
     )
 

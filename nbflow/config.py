@@ -165,6 +165,20 @@ class DatabaseSettings:
     busy_timeout_seconds: float = option(
         30.0, "SQLite only: seconds that a writer waits for the database lock.", minimum=0, airflow=NOT_AIRFLOW
     )
+    idle_in_transaction_timeout_seconds: float = option(
+        20.0,
+        "Postgres only: seconds that a process may stand still inside a transaction before the server rolls it back, so"
+        " that others get its locks (0: no limit). Less than the leases of runs and tasks, which they renew.",
+        minimum=0,
+        airflow=NOT_AIRFLOW,
+    )
+    lock_timeout_seconds: float = option(
+        25.0,
+        "Postgres only: seconds that a statement waits for a lock (0: no limit). More than"
+        " idle_in_transaction_timeout_seconds, so that the process that stands still fails, not the others.",
+        minimum=0,
+        airflow=NOT_AIRFLOW,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

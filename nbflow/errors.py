@@ -96,6 +96,10 @@ class StoreError(NbflowError):
     """The metastore cannot be reached, read or written; nothing was changed."""
 
 
+class StoreUnreachable(StoreError):
+    """The metastore's server does not respond; it may be restarting."""
+
+
 class StoreBusy(StoreError):
     """The metastore stayed locked for longer than the timeout; nothing was changed, and a retry may succeed."""
 

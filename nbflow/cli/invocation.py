@@ -25,10 +25,11 @@ V = TypeVar("V", bound="View")
 
 
 class Call:
-    """A call of a terminal command. ``main`` closes it. ``migrates``: see :class:`nbflow.commands.base.Command`."""
+    """A call of a terminal command. ``main`` closes it. ``migrates``: see :class:`nbflow.commands.base.Command`;
+    ``waits``: see :class:`nbflow.cli.terminal_command.TerminalCommand`."""
 
-    def __init__(self, args: Values, environ: Mapping[str, str], *, migrates: bool = True) -> None:
-        self.args, self.environ, self._migrates = args, environ, migrates
+    def __init__(self, args: Values, environ: Mapping[str, str], *, migrates: bool = True, waits: bool = False) -> None:
+        self.args, self.environ, self._migrates, self._waits = args, environ, migrates, waits
         self._open = ExitStack()
 
     def close(self) -> None:
@@ -50,7 +51,14 @@ class Call:
         as they are for a command that works on any tables."""
         from nbflow.app import App
 
-        return self._open.enter_context(App.open(environ=self.environ, settings=self.settings, migrate=self._migrates))
+        def opened() -> App:
+            return App.open(environ=self.environ, settings=self.settings, migrate=self._migrates)
+
+        if not self._waits:
+            return self._open.enter_context(opened())
+        from nbflow.services.scheduler_process import wait_for_store
+
+        return self._open.enter_context(wait_for_store(opened, warn=output.warn))
 
     @cached_property
     def operations(self) -> Operations:

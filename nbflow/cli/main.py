@@ -116,7 +116,7 @@ def _reopen_closed_streams() -> None:
 
 
 def _run(command: TerminalCommand, args: Values, environ: Mapping[str, str]) -> int:
-    call = Call(args, environ, migrates=command.declared.migrates)
+    call = Call(args, environ, migrates=command.declared.migrates, waits=command.waits)
     try:
         code = command.run(call)
         sys.stdout.flush()

@@ -33,6 +33,8 @@ class TerminalCommand:
     """Options that only a terminal has."""
     note: str = ""
     """Replaces the command's epilog."""
+    waits: bool = False
+    """Wait for a metastore that does not respond."""
 
     @property
     def name(self) -> str:
@@ -90,6 +92,7 @@ def terminal_command(
     show: Show | None = None,
     to_stderr: bool = False,
     epilog: str = "",
+    waits: bool = False,
 ) -> TerminalCommand:
     """The terminal form of a command of :mod:`nbflow.commands`, with additional ``options``. ``run`` fetches a view, or
     prepares arguments and calls :func:`run_and_print`. ``change`` makes the change itself, instead of the command's own
@@ -98,7 +101,7 @@ def terminal_command(
     if change is not None:
         run = partial(_run_change, command, change)
     run = run or partial(run_and_print, command, show=show, to_stderr=to_stderr)
-    return TerminalCommand(declared=command, run=run, options=options, note=epilog)
+    return TerminalCommand(declared=command, run=run, options=options, note=epilog, waits=waits)
 
 
 def _run_change(command: Command, change: Run, call: Call) -> int:

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
 
 from nbflow.core.decide import plan_run
@@ -142,6 +143,24 @@ def decide_all(loop_input: LoopInput, now: datetime, *, explain: bool = False) -
         dispatch = replace(dispatch, waits={**dispatch.waits, **_queued_waits(dispatch, after)})
     plan = merged([*plans, dispatch])
     return _decision(plan, before, after, evaluations)
+
+
+def uses_shared_limits(loop_input: LoopInput, now: datetime) -> bool:
+    """Whether ``decide_all`` may start a run or dispatch a task instance, which other schedulers must not do meanwhile:
+    a run is queued; or slots are free, and a run has changed or has instances to dispatch."""
+    snapshots, evaluations = loop_input.active.snapshots, loop_input.active.evaluations
+    if any(snapshot.run.state is RunState.QUEUED for snapshot in snapshots.values()):
+        return True
+    if loop_input.slots is not None and loop_input.slots <= 0:
+        return False
+    known = ((evaluations.get(key), snapshot) for key, snapshot in snapshots.items())
+    return any(evaluation is None or evaluation.ready or not evaluation.is_valid(s, now) for evaluation, s in known)
+
+
+def preferred_scheduler(run: RunKey, job_ids: Iterable[str]) -> str:
+    """The scheduler that should lease a new run: each gets an equal share, and all agree without asking one another
+    (rendezvous hashing: a scheduler that comes or goes changes the answer for its own share only)."""
+    return max(job_ids, key=lambda job_id: sha256(f"{job_id}|{run.dag_id}|{run.run_id}".encode()).digest())
 
 
 def _decision(

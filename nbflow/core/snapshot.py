@@ -114,6 +114,11 @@ class Run:
         return RunKey(self.dag_id, self.run_id)
 
     @property
+    def is_inline(self) -> bool:
+        """Whether the process that created the run drives it (``dag.test()``): schedulers leave it alone."""
+        return (self.triggered_by or "").startswith(INLINE)
+
+    @property
     def pausable(self) -> bool:
         """Whether pausing the DAG pauses this run. Exceptions: a run of a backfill, which is paused separately, and
         runs that do not come from the saved file: of a DAG that notebook cells define, and of ``dag.test()``."""

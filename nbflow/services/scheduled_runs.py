@@ -17,7 +17,6 @@ from nbflow.core.due_runs import DueRuns, RunHistory, next_runs, plan_due_runs
 from nbflow.core.plan import merged
 from nbflow.core.run_changes import new_run
 from nbflow.core.run_ids import RunType
-from nbflow.core.scheduler_decision import ActiveRuns
 from nbflow.core.snapshot import Run, Snapshot
 from nbflow.core.spec import DagSpec
 from nbflow.core.states import RunState
@@ -51,16 +50,18 @@ class RunCreator:
             return at
         return self.store.next_due(after=now)  # the earliest DAG waits for max_active_runs; others come due after it
 
-    def create_due_runs(self, active: ActiveRuns, now: datetime) -> list[Run]:
-        """Create every run that is due and allowed; returns them."""
+    def create_due_runs(self, active: Iterable[Run], now: datetime) -> list[Run]:
+        """Create every run that is due and allowed; returns them. ``active``: the unfinished runs, as far as they are
+        known."""
         if not self.settings.scheduler.use_job_schedule:
             return []
         created: list[Run] = []
+        active = list(active)
         for row in self.store.due_dags(now):
-            if row.dag_id in self.held and self.held[row.dag_id] == (row.version, len(_unfinished(row, active))):
+            if row.dag_id in self.held and self.held[row.dag_id] == (row.version, _unfinished(row.dag_id, active)):
                 continue
             self.held.pop(row.dag_id, None)
-            created += self._create(row, active, now)
+            created += self._create(row, now)
         return created
 
     def pause_after_failures(self, ended: Iterable[Snapshot], now: datetime) -> None:
@@ -76,14 +77,17 @@ class RunCreator:
                 )
                 self.store.set_paused(dag_id, True, actor=self.actor, now=now)
 
-    def _create(self, row: DagRow, active: ActiveRuns, now: datetime) -> list[Run]:
+    def _create(self, row: DagRow, now: datetime) -> list[Run]:
+        """Create the due runs of one DAG. The lock lets one scheduler count and create its runs at a time."""
         try:
             version = self.store.version(row.dag_id)
             if version is None:
                 return []
-            due = self._with_free_ids(self._plan(row, version, active, now), version, now)
-            if due.plan:
-                self.store.apply([due.plan], actor=self.actor)
+            with self.store.lock(f"create runs of {row.dag_id}"):
+                unfinished = _unfinished(row.dag_id, self.store.active_runs(row.dag_id))
+                due = self._with_free_ids(self._plan(row, version, unfinished, now), version, now)
+                if due.plan:
+                    self.store.apply([due.plan], actor=self.actor)
         except (StoreError, AssertionError):
             raise
         except (DagRunAlreadyExists, StalePlan) as error:
@@ -95,7 +99,7 @@ class RunCreator:
             self.store.set_next_run(row.dag_id, run_after=now + RECHECK)
             return []
         if due.wait is not None:
-            self.held[row.dag_id] = (row.version, len(_unfinished(row, active)) + len(due.runs))
+            self.held[row.dag_id] = (row.version, unfinished + len(due.runs))
         following = due.next
         self.store.set_next_run(
             row.dag_id,
@@ -119,14 +123,14 @@ class RunCreator:
             runs.append(replace(run, run_id=f"{run.run_id}_{version.number}") if is_manual else run)
         return replace(due, runs=tuple(runs), plan=merged(new_run(version.spec, run, now) for run in runs))
 
-    def _plan(self, row: DagRow, version: DagVersion, active: ActiveRuns, now: datetime) -> DueRuns:
+    def _plan(self, row: DagRow, version: DagVersion, unfinished: int, now: datetime) -> DueRuns:
         announced = None
         if row.next_interval is not None and row.next_run_after is not None:
             announced = DagRunInfo(row.next_run_after, DataInterval(*row.next_interval))
         return plan_due_runs(
             version.spec,
             timetable_from_spec(version.spec.schedule),
-            run_history(self.store, row.dag_id, active_runs=len(_unfinished(row, active))),
+            run_history(self.store, row.dag_id, active_runs=unfinished),
             now,
             version=version.number,
             announced=announced,
@@ -153,7 +157,6 @@ def upcoming_runs(store: Store, dag: DagSpec, now: datetime, limit: int) -> tupl
     return next_runs(dag, timetable_from_spec(dag.schedule), run_history(store, dag.dag_id), now, limit)
 
 
-def _unfinished(row: DagRow, active: ActiveRuns) -> list[Run]:
-    """Runs of the DAG that count towards its max_active_runs."""
-    runs = (snapshot.run for snapshot in active.snapshots.values())
-    return [run for run in runs if run.dag_id == row.dag_id and run.backfill_id is None]
+def _unfinished(dag_id: str, runs: Iterable[Run]) -> int:
+    """Number of unfinished runs of the DAG that count towards its max_active_runs."""
+    return sum(run.dag_id == dag_id and run.backfill_id is None and not run.is_inline for run in runs)

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -51,16 +50,19 @@ from nbflow.core.scheduler_decision import (
     OtherSchedulers,
     after_plan,
     decide_all,
+    preferred_scheduler,
+    uses_shared_limits,
     with_attempts,
 )
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.states import Cause, RunState, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
+from nbflow.services.background_heartbeat import BackgroundHeartbeat
 from nbflow.services.runs_set_aside import RunsSetAside
 from nbflow.services.scheduled_runs import RunCreator
 from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
-from nbflow.store.base import Attempt, ChangeToken, DagVersion, Job, Store
+from nbflow.store.base import Attempt, ChangeToken, Job, Store
 from nbflow.store.codec import needs_previous_run
 from nbflow.suggested_commands import STOP_SCHEDULER
 
@@ -68,6 +70,8 @@ log = logging.getLogger(__name__)
 
 LIMITS_INTERVAL = timedelta(seconds=0.25)
 """Minimum interval between reads of pauses, pools and limits. Runs are read at every change."""
+PREFERENCE = timedelta(seconds=1)
+"""How long a new run is left to the scheduler that should lease it; it notices the run within 50 ms."""
 STORE_RETRY_SECONDS = 0.5
 """Delay of the retry after a store error."""
 LOG_EVERY_NTH_ERROR = 120
@@ -77,6 +81,8 @@ KILLING_CAUSES = frozenset({Cause.RUN_TIMED_OUT, Cause.FAIL_FAST})
 RESTARTED = frozenset({TaskState.RESTARTING})
 UNCLAIMED = RESTARTED | {TaskState.QUEUED}
 """States of a task instance whose attempt may have no owner."""
+MAX_INLINE_JOBS = 10_000
+"""Number of processes of ``dag.test()`` that are read, most recent heartbeat first."""
 STALE_RETRIES = 50
 """Maximum number of consecutive stale loops; more mean a bug, or a process that keeps changing the runs."""
 ISOLATED_STALE_RETRIES = 5
@@ -101,6 +107,8 @@ class _Memory:
 
     active: ActiveRuns = field(default_factory=ActiveRuns)
     other_schedulers: OtherSchedulers = field(default_factory=OtherSchedulers)
+    running_schedulers: frozenset[str] = frozenset()
+    """Job ids of the running schedulers of a shared metastore, this one included."""
     run_limits: RunLimits = field(default_factory=lambda: RunLimits(max_active_runs={}))
     pools: dict[str, int] = field(default_factory=dict)
     deferred_pools: frozenset[str] = frozenset()
@@ -154,6 +162,7 @@ class Scheduler:
         self.stopping = False
         self.next_heartbeat: datetime | None = None
         self.last_busy: datetime = clock.now()
+        self.background: BackgroundHeartbeat | None = None
         self.host: Host = host or ThisHost()
         self.waiter: Waiter = waiter or SelectWaiter(clock)
 
@@ -163,19 +172,24 @@ class Scheduler:
         """Register this scheduler and start its executor. Raises NbflowError if an SQLite metastore has a scheduler
         already."""
         now = self.clock.now()
+        # First of all: who holds a lease is known, so that the next scheduler takes it over if this one is killed.
+        self._put_job(now, started=True)
         orphans = [] if self.only is not None else self._take_over_dead_schedulers(now)
         if not self._take_store_lease(now):
             others = [job for job in self._other_schedulers() if job.heartbeat_at > now - self._lease]
+            self._put_job(now, ended_at=now)
             process = f" (pid {others[0].pid} on {others[0].hostname})" if others else ""
             raise NbflowError(
                 f"A scheduler already runs on this metastore{process}.",
                 hint=f"SQLite allows one scheduler: stop it with {STOP_SCHEDULER}, or use Postgres.",
                 suggestions=(STOP_SCHEDULER,),
             )
-        self.executor.start()
+        self.executor.start()  # after all that a store error prevents: start() may be called again then
         if orphans:
             self.memory.reports += self.executor.adopt(orphans)
-        self._heartbeat(now, first=True)
+        if self.executor.runs_in_caller and (self.only is None or self.store.shared):
+            self.background = BackgroundHeartbeat(self._beat, self.settings.scheduler.scheduler_heartbeat_sec)
+            self.background.start()
 
     def _take_store_lease(self, now: datetime) -> bool:
         """Take or renew the lease of the only scheduler of the metastore. Schedulers of a shared metastore have leases
@@ -192,13 +206,19 @@ class Scheduler:
         """Release the leases of schedulers on this host whose processes have ended, and return their attempts, which
         the executor must end and report as lost."""
         orphans: list[Attempt] = []
-        for job in self._other_schedulers():
+        owners = {attempt.owner for attempt in self.store.live_attempts()}
+        for job in self.store.jobs("scheduler"):
+            # An ended job has attempts if the scheduler that took it over died before it had stored their end.
+            if job.job_id == self.job_id or (job.ended_at is not None and job.job_id not in owners):
+                continue
             if self.host.is_running(job):
                 continue
             log.warning("Scheduler %s (pid %d) has died; taking over its attempts.", job.job_id, job.pid)
             self.store.release_singleton("scheduler", job.job_id)
+            self.store.release_runs(job.job_id)
             orphans += self.store.live_attempts(job.job_id)
-            self.store.put_job(replace(job, ended_at=now))
+            if job.ended_at is None:
+                self.store.put_job(replace(job, ended_at=now))
         if not self.shared and not any(map(self._runs_here, self._other_schedulers())):
             orphans += [a for a in self.store.live_attempts() if a.owner is None]  # committed, but not submitted
         return orphans
@@ -256,22 +276,23 @@ class Scheduler:
         finally:
             self.executor.stop()
             self.waiter.close()
+            if self.background is not None:
+                self.background.stop()
         now = self.clock.now()
         try:
             if self.only is None:
                 self.store.release_singleton("scheduler", self.job_id)
+                if self.shared:
+                    self.store.release_runs(self.job_id)
             self._put_job(now, ended_at=now)
         except StoreError as error:
             log.error("Could not record the scheduler's end: %s", error)
 
     def _restart_live_tasks(self) -> None:
         live = set(self.executor.live)
-        now = self.clock.now()
-        for snapshot in self.memory.active.snapshots.values():
-            plan = restart_attempts(snapshot, live, now)
-            with contextlib.suppress(StalePlan):  # the attempt's lease will expire instead
-                if plan:
-                    self.store.apply([plan], actor=self.actor, expect={snapshot.run.key: snapshot.run.revision})
+        attempts = [self.store.attempt(attempt_id) for attempt_id in sorted(live)]
+        for run in dict.fromkeys(attempt.run for attempt in attempts if attempt is not None):
+            self._mark_restarting(run, live)
         for attempt_id in live:
             self.executor.cancel(attempt_id, reason="the scheduler was stopped; the task restarts", restart=True)
         self.memory.token = None
@@ -282,6 +303,18 @@ class Scheduler:
                 break
             except StalePlan:
                 self.memory.token, self.memory.active = None, ActiveRuns()
+
+    def _mark_restarting(self, run: RunKey, attempt_ids: Collection[str]) -> None:
+        """Let the instances of these attempts restart. Another scheduler may have leased their run meanwhile, and may
+        change it."""
+        for _ in range(STALE_RETRIES):
+            snapshot = self.store.snapshot(run)
+            plan = restart_attempts(snapshot, attempt_ids, self.clock.now()) if snapshot is not None else None
+            if snapshot is None or not plan:
+                return
+            with contextlib.suppress(StalePlan):
+                self.store.apply([plan], actor=self.actor, expect={run: snapshot.run.revision})
+                return
 
     # --- one loop
 
@@ -372,8 +405,8 @@ class Scheduler:
         """Plan the changes of the active runs, commit them, and execute them."""
         active, event_plans, revisions = self._handle_reports()
         attempts: Sequence[Attempt] = ()
-        with self._dispatch_lock():
-            decision = decide_all(self._loop_input(active), now)
+        with self._dispatch_lock(active, now) as may_dispatch:
+            decision = decide_all(self._loop_input(active, may_dispatch=may_dispatch), now)
             plans, callbacks = self._split_callbacks([*event_plans, decision.plan])
             ops = tuple(_ops(plans))
             if ops:
@@ -414,29 +447,26 @@ class Scheduler:
         return without, callbacks
 
     @contextlib.contextmanager
-    def _dispatch_lock(self) -> Iterator[None]:
-        """While other schedulers have active runs: let one scheduler dispatch at a time, and count the slots that all
-        of them use, because pools and limits apply to all schedulers together."""
-        if not self.memory.other_schedulers.running:
-            yield
-            return
-        with self.store.lock("dispatch"):
-            self.memory.other_schedulers = self._used_by_other_schedulers()
-            yield
+    def _dispatch_lock(self, active: ActiveRuns, now: datetime) -> Iterator[bool]:
+        """On a shared metastore: let one scheduler start runs and dispatch at a time, and count what all others use,
+        because pools and limits apply to all schedulers together. A scheduler that knows of no other takes the lock
+        too: another may have just started. Yields False if there is nothing to dispatch, and so no lock was taken."""
+        if not self.shared:
+            yield True
+        elif not uses_shared_limits(self._loop_input(active), now):
+            yield False
+        else:
+            with self.store.lock("dispatch"):
+                self.memory.other_schedulers = self._used_by_other_schedulers()
+                yield True
 
     def _used_by_other_schedulers(self) -> OtherSchedulers:
-        own_runs = self.memory.active.snapshots.keys()
-        running = [run for run in self.store.active_runs() if run.key not in own_runs and not _is_inline(run)]
-        usage, own_pools = self.store.usage(), Counter[str]()
-        own_tasks = Counter[tuple[str, str]]()
-        for key, evaluation in self.memory.active.evaluations.items():
-            own_pools.update(evaluation.pool_used)
-            own_tasks.update({(key.dag_id, task_id): used for task_id, used in evaluation.task_used.items()})
-        return OtherSchedulers(
-            running=running,
-            pool_used={pool: max(used - own_pools[pool], 0) for pool, used in usage.pools.items()},
-            task_used={task: max(used - own_tasks[task], 0) for task, used in usage.tasks.items()},
-        )
+        """What the runs that are not as in memory use: those of other schedulers, and those that another process has
+        changed since they were read."""
+        known = {key: snapshot.run.revision for key, snapshot in self.memory.active.snapshots.items()}
+        runs = [run for run in self.store.active_runs() if known.get(run.key) != run.revision and not run.is_inline]
+        usage = self.store.usage(without=known)
+        return OtherSchedulers(running=runs, pool_used=usage.pools, task_used=usage.tasks)
 
     def _create_due_runs(self, now: datetime, *, refreshed: bool) -> list[Run]:
         """Create the runs that are due. The store is not queried while nothing has changed and nothing is due."""
@@ -444,7 +474,9 @@ class Scheduler:
         is_due = memory.due is not None and now >= memory.due
         if self.only is not None or not (refreshed or is_due or memory.ended):
             return []
-        created = self.run_creator.create_due_runs(memory.active, now)
+        runs = {run.key: run for run in memory.other_schedulers.running}
+        runs |= {key: snapshot.run for key, snapshot in memory.active.snapshots.items()}
+        created = self.run_creator.create_due_runs(runs.values(), now)
         memory.due, memory.ended = self.run_creator.next_due(now), False
         return created
 
@@ -482,13 +514,13 @@ class Scheduler:
                     not_leased[run] = advance(snapshot, plan.ops)
         return active, plans, revisions
 
-    def _loop_input(self, active: ActiveRuns) -> LoopInput:
+    def _loop_input(self, active: ActiveRuns, *, may_dispatch: bool = True) -> LoopInput:
         memory = self.memory
         return LoopInput(
             active=active,
             run_limits=memory.run_limits,
             pools=memory.pools,
-            slots=max(self.executor.slots_free, 0),
+            slots=max(self.executor.slots_free, 0) if may_dispatch else 0,
             deferred_pools=memory.deferred_pools,
             backwards=memory.backwards,
             other_schedulers=memory.other_schedulers,
@@ -575,60 +607,65 @@ class Scheduler:
         """The runs that this scheduler decides on; of a shared metastore those that it can lease."""
         if self.only is not None:
             return [run for run in runs if run.key in self.only]
-        runs = [run for run in runs if not _is_inline(run)]
+        runs = [run for run in runs if not run.is_inline]
         self.set_aside.release(runs, now)
         aside = [run for run in runs if run.key in self.set_aside]
         runs = [run for run in runs if run.key not in self.set_aside]
         if not self.shared:
             self.memory.other_schedulers = OtherSchedulers(running=aside) if aside else OtherSchedulers()
             return runs
-        leased = set(self.store.lease_runs(self.job_id, [run.key for run in runs], lease=self._lease, now=now))
+        keys = [run.key for run in runs]
+        leave = self._left_to_others(runs, now)
+        leased = set(self.store.lease_runs(self.job_id, keys, lease=self._lease, now=now, leave=leave))
         others = [*aside, *(run for run in runs if run.key not in leased)]
         self.memory.other_schedulers = OtherSchedulers(running=others) if others else OtherSchedulers()
         return [run for run in runs if run.key in leased]
 
+    def _left_to_others(self, runs: Iterable[Run], now: datetime) -> list[RunKey]:
+        """New runs that another running scheduler should lease, so that all share the work. A run that has had no
+        scheduler for PREFERENCE is anyone's: the other may stand still."""
+        running = self.memory.running_schedulers
+        if len(running) < 2:
+            return []
+        new = [run.key for run in runs if run.queued_at is not None and now - run.queued_at < PREFERENCE]
+        return [key for key in new if preferred_scheduler(key, running) != self.job_id]
+
     def _read_limits(self, runs: Iterable[Run]) -> None:
         """Read pauses, limits and pools: few rows, but several queries."""
-        memory, dag_ids = self.memory, sorted({run.dag_id for run in runs})
-        rows = {dag_id: self.store.dag(dag_id) for dag_id in dag_ids} if self.only is None else {}
-        memory.paused = frozenset(dag_id for dag_id, row in rows.items() if row is not None and row.paused)
+        memory = self.memory
+        dags = self.store.dag_limits(sorted({run.dag_id for run in runs}))
+        memory.paused = frozenset(dag_id for dag_id, dag in dags.items() if dag.paused and self.only is None)
         backfills = {row.backfill_id: row for row in self.store.backfills(active=True)} if self.only is None else {}
-        newest = {dag_id: self._newest_version(dag_id) for dag_id in dag_ids}
         memory.run_limits = RunLimits(
-            max_active_runs={dag_id: v.spec.max_active_runs for dag_id, v in newest.items() if v is not None},
+            max_active_runs={dag_id: dag.max_active_runs for dag_id, dag in dags.items()},
             backfills={backfill_id: row.max_active_runs for backfill_id, row in backfills.items()},
             paused_backfills=frozenset(backfill_id for backfill_id, row in backfills.items() if row.paused),
             paused_dags=memory.paused,
         )
         memory.backwards = frozenset(backfill_id for backfill_id, row in backfills.items() if row.run_backwards)
-        memory.pools = {pool.name: pool.slots for pool in self.store.pools()}
-        memory.deferred_pools = frozenset(pool.name for pool in self.store.pools() if pool.include_deferred)
-
-    def _newest_version(self, dag_id: str) -> DagVersion | None:
-        """The version that a DAG's schedule follows; None also for one that cannot be read, whose limits do not apply
-        then. The creation of its runs logs the reason."""
-        try:
-            return self.store.version(dag_id)
-        except StoreError:
-            raise
-        except Exception:
-            return None
+        pools = self.store.pools()
+        memory.pools = {pool.name: pool.slots for pool in pools}
+        memory.deferred_pools = frozenset(pool.name for pool in pools if pool.include_deferred)
 
     def _cancel_lost(self) -> None:
-        """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended."""
+        """Cancel the executor's attempts that are not current any more: cleared, marked, or their run has ended.
+
+        An attempt of a run that another scheduler has leased meanwhile goes on: it has a lease of its own."""
         live = set(self.executor.live)
         if not live:
             return
-        is_restarting = {
-            ti.attempt_id: ti.state is TaskState.RESTARTING
+        states = {
+            ti.attempt_id: ti.state
             for snapshot in self.memory.active.snapshots.values()
             for ti in snapshot.instances.values()
             if ti.attempt_id is not None
         }
+        if not_leased := live - states.keys():
+            states.update(self.store.current_states(sorted(not_leased)))
         for attempt_id in live:
-            if attempt_id not in is_restarting:
+            if attempt_id not in states:
                 self.executor.cancel(attempt_id, reason="the task was cleared or marked, or its run has ended")
-            elif is_restarting[attempt_id]:
+            elif states[attempt_id] is TaskState.RESTARTING:
                 self.executor.cancel(attempt_id, reason="the task was cleared and restarts", restart=True)
 
     def _end_backfills(self, now: datetime) -> None:
@@ -655,16 +692,27 @@ class Scheduler:
     def _lease(self) -> timedelta:
         return timedelta(seconds=self.settings.scheduler.scheduler_health_check_threshold)
 
-    def _heartbeat(self, now: datetime, *, first: bool = False) -> None:
+    def _beat(self) -> None:
+        """A heartbeat from another thread, while user code holds the scheduler's: this process is alive, and keeps what
+        it holds."""
+        now = self.clock.now()
+        self._put_job(now)
+        if self._take_store_lease(now) and self.shared:
+            self.store.lease_runs(self.job_id, list(self.memory.active.snapshots), lease=self._lease, now=now)
+
+    def _heartbeat(self, now: datetime) -> None:
         """Store a heartbeat and renew the leases; adopt attempts whose lease has expired."""
         self.next_heartbeat = now + timedelta(seconds=self.settings.scheduler.scheduler_heartbeat_sec)
         if self.only is not None:
-            self._put_job(now, started=first)
+            self._put_job(now)
             return
         if not self._take_store_lease(now):
             raise NbflowError("Another scheduler took over this metastore; this scheduler stops.")
-        self._put_job(now, started=first)
+        self._put_job(now)
         if self.shared:
+            self.store.end_stalled_transactions()
+            running = self.store.jobs("scheduler", alive_since=now - self._lease)
+            self.memory.running_schedulers = frozenset(job.job_id for job in running if self.host.is_running(job))
             self.memory.token = None  # _refresh renews the leases of runs and takes over those that have expired
         self._fail_abandoned_runs(now)
         orphans = [a for a in self.store.expired(now) if a.attempt_id not in set(self.executor.live)]
@@ -672,17 +720,22 @@ class Scheduler:
             self.memory.reports += self.executor.adopt(orphans)
 
     def _fail_abandoned_runs(self, now: datetime) -> None:
-        """Mark the runs failed whose driving process (``dag.test()``) has died."""
+        """Mark the runs failed whose driving process (``dag.test()``) has died: on this host its process does not run,
+        on another host its heartbeat is too old."""
         before = now - self._lease  # the process of a newer run may not have stored its first heartbeat yet
         candidates = [
             run
             for run in self.store.active_runs()
-            if _is_inline(run) and (run.queued_at is None or run.queued_at < before)
+            if run.is_inline and (run.queued_at is None or run.queued_at < before)
         ]
         if not candidates:
             return
-        jobs = self.store.jobs("inline")
-        alive = {job.job_id for job in jobs if job.ended_at is None and self.host.is_running(job)}
+        jobs = [job for job in self.store.jobs("inline", limit=MAX_INLINE_JOBS) if job.ended_at is None]
+        alive = {
+            job.job_id
+            for job in jobs
+            if (self.host.is_running(job) if self.host.is_local(job) else job.heartbeat_at >= before)
+        }
         for run in candidates:
             if (run.triggered_by or "").removeprefix(INLINE) in alive:
                 continue
@@ -720,10 +773,6 @@ class Scheduler:
         if not self.stopping:
             until = earliest(wake_at, self.next_heartbeat)
             self.waiter.wait(until, self.executor, lambda: self.store.change_token() != self.memory.token)
-
-
-def _is_inline(run: Run) -> bool:
-    return (run.triggered_by or "").startswith(INLINE)
 
 
 def _ops(plans: Iterable[Plan]) -> Iterator[Op]:

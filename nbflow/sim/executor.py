@@ -137,6 +137,7 @@ class SimulatedExecutor:
     """An :class:`~nbflow.execution.executors.base.Executor` on virtual time. ``store``: its scheduler's."""
 
     name = "SimulatedExecutor"
+    runs_in_caller = False
 
     def __init__(
         self,

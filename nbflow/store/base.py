@@ -18,7 +18,7 @@ Rules that every store keeps (the contract tests in ``tests/store`` check Memory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -175,6 +175,14 @@ class Usage:
     total: int = 0
 
 
+class DagLimits(NamedTuple):
+    """What the scheduler reads of a DAG again and again."""
+
+    paused: bool
+    max_active_runs: int
+    """Of the version that the schedule follows, or the newest of a DAG without schedule."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DagImportError:
     """An import error of a DAG file."""
@@ -297,7 +305,13 @@ class Store(Protocol):
         """Whether several schedulers may use the store at once."""
 
     def lock(self, name: str) -> AbstractContextManager[None]:
-        """Hold a named lock across processes. A no-op in a store that is not shared."""
+        """Hold a named lock across processes, in a transaction of this thread: the first commit inside is that
+        transaction's, and releases the lock. So what is committed inside is based on what was read inside, even if the
+        process stands still meanwhile and its connection is closed. A no-op in a store that is not shared."""
+
+    def end_stalled_transactions(self) -> int:
+        """End the transactions of other processes that stand still where no timeout of the server ends them; returns
+        their number. A no-op in a store that is not shared."""
 
     # --- tables
     def migrate(self) -> None:
@@ -321,6 +335,9 @@ class Store(Protocol):
 
     def versions(self, dag_id: str) -> list[DagVersion]: ...
     def dag(self, dag_id: str) -> DagRow | None: ...
+    def dag_limits(self, dag_ids: Iterable[str]) -> Mapping[str, DagLimits]:
+        """The limits of those DAGs whose version can be read. Cheap: one statement, which reads no source."""
+
     def dags(self, *, include_stale: bool = False) -> list[DagRow]: ...
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
         """The rows of those DAGs that have versions but are not scheduled (such as a kernel's), by id. Each row comes
@@ -365,7 +382,10 @@ class Store(Protocol):
         """The scheduled run (with ``automated`` False: any run) with the greatest logical date, from which a schedule
         continues. For the run that was queued last, see ``newest_runs``."""
 
-    def usage(self) -> Usage: ...
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
+        """What the live task instances occupy. ``without``: runs that are not counted while they have this revision,
+        because the caller knows what they occupy then."""
+
     def apply(self, plans: Sequence[Plan], *, actor: str, expect: Mapping[RunKey, int] | None = None) -> list[Attempt]:
         """Apply the plans in one transaction. ``expect``: the revision of each run that a plan was computed from.
         Returns the attempts that were created, in order. Raises StalePlan, IllegalTransition or DagRunAlreadyExists,
@@ -488,6 +508,10 @@ class Store(Protocol):
         """Renew the leases; returns the ids that are not current live attempts of this owner any more. The caller must
         kill their processes."""
 
+    def current_states(self, attempt_ids: Iterable[str]) -> Mapping[str, TaskState]:
+        """attempt id -> state of the task instance whose current attempt it is. An attempt that is not current (ended,
+        cleared, marked, deleted) is missing."""
+
     def expired(self, now: datetime) -> list[Attempt]:
         """Live attempts whose lease has expired, including queued ones that were never claimed."""
 
@@ -567,8 +591,15 @@ class Store(Protocol):
         """Take or renew a named lease, e.g. of the only scheduler of an SQLite store. False: another job holds it."""
 
     def release_singleton(self, name: str, job_id: str) -> None: ...
-    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        """Take or renew leases of runs, so that several schedulers share the work; returns the leased runs."""
+    def lease_runs(
+        self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime, leave: Collection[RunKey] = ()
+    ) -> list[RunKey]:
+        """Take free leases of runs, so that several schedulers share the work, and renew those of which a quarter has
+        passed; returns the runs that ``owner`` has leased. Runs that a transaction has locked are not waited for. Runs
+        in ``leave`` are not taken while nobody has leased them yet."""
+
+    def release_runs(self, owner: str) -> None:
+        """End the owner's leases of unfinished runs, so that other schedulers need not wait until they expire."""
 
     def audit(self, action: str, *, actor: str, now: datetime, detail: Mapping[str, Any], ok: bool = True) -> None: ...
     def audit_log(self, *, limit: int = 100) -> list[Mapping[str, Any]]: ...

@@ -205,6 +205,18 @@ def utc(value: datetime) -> datetime:
     return datetime.combine(in_utc.date(), in_utc.time(), UTC)
 
 
+def lease_is_due(
+    owner: str, holder: str | None, until: datetime | None, leave: bool, now: datetime, lease: timedelta
+) -> bool:
+    """Whether ``owner`` takes or renews this lease of a run at ``now``. Renewing each lease in each loop would write a
+    row of every active run several times a second."""
+    if holder is None or until is None:
+        return not leave
+    if holder != owner:
+        return until < now
+    return not now + 0.75 * lease <= until <= now + lease  # later: the clock was set back
+
+
 def is_start_or_end(job: Job) -> bool:
     """Whether the row records that a process started or ended (otherwise it is a heartbeat)."""
     return job.ended_at is not None or job.heartbeat_at <= job.started_at

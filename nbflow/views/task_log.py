@@ -9,7 +9,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from nbflow.core.snapshot import INLINE, Run, TaskKey
+from nbflow.core.snapshot import Run, TaskKey
 from nbflow.core.states import FAILED_STATES, TaskState
 from nbflow.errors import NbflowError
 from nbflow.execution.logs import read_log
@@ -105,7 +105,7 @@ def log_title(run_id: str, key: TaskKey, try_number: int) -> str:
 
 def has_no_logs(run: Run) -> bool:
     """Whether the run is a DAG test, whose tasks run in the calling process and print there."""
-    return (run.triggered_by or "").startswith(INLINE)
+    return run.is_inline
 
 
 def find_logged(store: Store, run: Run, task: str | None = None) -> TaskKey:

@@ -14,17 +14,18 @@ ROOT = Path(nbflow.__file__).parent
 SURFACES = ("cli", "notebook", "teach", "ui", "live", "views", "commands")
 READS = {
     "active_runs", "archived", "archives", "attempt", "attempts", "audit_log", "backfill", "backfills", "change_token",
-    "check", "connection", "connections", "counts", "dag", "dags", "due_dags", "events", "expired", "history",
-    "row_counts", "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
+    "check", "connection", "connections", "counts", "current_states", "dag", "dag_limits", "dags", "due_dags", "events",
+    "expired", "history", "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
     "latest_run", "live_attempts", "newest_runs", "next_due", "pool", "pools", "previous_success", "recent_runs",
-    "rendered", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags", "usage", "variable",
+    "rendered", "row_counts", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags", "usage", "variable",
     "variables", "version", "versions", "wait_for_change", "xcom_get", "xcoms",
 }  # fmt: skip
 WRITES = {
     "add_backfill", "apply", "audit", "claim", "claim_all", "claim_callbacks", "close", "delete_connection",
-    "delete_dag", "delete_run", "delete_pool", "delete_variable", "downgrade", "drop_archives", "finish_callback",
+    "delete_dag", "delete_run", "delete_pool", "delete_variable", "downgrade", "drop_archives",
+    "end_stalled_transactions", "finish_callback",
     "heartbeat", "lease_runs", "lock", "migrate", "prune", "put_import_errors", "put_job", "put_rendered",
-    "register", "release_singleton", "rotate_secrets", "set_connection", "set_next_run", "set_paused",
+    "register", "release_runs", "release_singleton", "rotate_secrets", "set_connection", "set_next_run", "set_paused",
     "set_pool", "set_process", "set_stale", "set_variable", "take_singleton", "update_backfill", "xcom_push",
 }  # fmt: skip
 ALLOWED = {("nbflow/commands/base.py", "audit")}

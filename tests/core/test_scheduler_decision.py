@@ -23,6 +23,7 @@ from nbflow.core.scheduler_decision import (
     decide_all,
     finished_backfills,
     runs_with_new_predecessor,
+    uses_shared_limits,
     with_attempts,
     with_snapshots,
 )
@@ -215,6 +216,19 @@ def test_a_queued_run_of_another_scheduler_does_not_count_under_max_active_runs(
     assert states(decided(with_snapshots(ActiveRuns(), [run]), max_active_runs=1, other_schedulers=running)) == {
         "r1": ["none"]
     }
+
+
+def test_a_loop_that_can_neither_start_nor_dispatch_needs_no_lock_of_the_shared_limits() -> None:
+    # Given a run that is queued, and the same run once its task is queued
+    queued = with_snapshots(ActiveRuns(), [run_of(dag(), 0)])
+    dispatched = decided(queued)
+    changed = ActiveRuns(snapshots=dispatched.snapshots)
+
+    # Then its start needs the lock, and a changed run does while a slot is free
+    assert uses_shared_limits(loop_input(queued, slots=0), NOW)
+    assert not uses_shared_limits(loop_input(dispatched), NOW)
+    assert uses_shared_limits(loop_input(changed, slots=1), NOW)
+    assert not uses_shared_limits(loop_input(changed, slots=0), NOW)
 
 
 def test_a_run_that_depends_on_its_past_sees_the_states_just_decided_for_its_predecessor() -> None:

@@ -9,8 +9,9 @@ never by the settings.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
+from nbflow.app import _open
 from nbflow.authoring.dag import DAG
 from nbflow.config import SECTIONS
 from nbflow.core.snapshot import RunKey, TaskKey
@@ -111,6 +113,18 @@ def logs_info(home: SettingsHome) -> bool:
     """Whether `dags test` logs messages of level INFO."""
     file = home.write("d.py", "from nbflow import DAG, task\nwith DAG('d'):\n    @task\n    def t(): ...\n    t()\n")
     return " INFO " in home.run("dags", "test", "d", "2024-01-05", "-S", file)[2]
+
+
+def postgres_option(name: str) -> Callable[[SettingsHome], Any]:
+    """An option of the sessions of a metastore on Postgres, which need not exist."""
+
+    def observe(home: SettingsHome) -> str:
+        database = replace(home.app.settings.database, sql_alchemy_conn="postgresql://ada@nowhere/nbflow")
+        store: Any = _open(replace(home.app.settings, database=database))
+        [value] = re.findall(rf"{name}=(\w+)", store._dialect.session_options)
+        return str(value)
+
+    return observe
 
 
 def connections_test(home: SettingsHome) -> int:
@@ -363,6 +377,15 @@ OPTIONS = {
     "database.synchronous": Row(value="FULL", observe=lambda home: home.pragma("synchronous"), default=1, changed=2),
     "database.busy_timeout_seconds": Row(
         value="7", observe=lambda home: home.pragma("busy_timeout"), default=30_000, changed=7_000
+    ),
+    "database.idle_in_transaction_timeout_seconds": Row(
+        value="3",
+        observe=postgres_option("idle_in_transaction_session_timeout"),
+        default="20000",
+        changed="3000",
+    ),
+    "database.lock_timeout_seconds": Row(
+        value="3", observe=postgres_option("lock_timeout"), default="25000", changed="3000"
     ),
     "scheduler.catchup_by_default": Row(
         value="true",

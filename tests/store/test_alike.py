@@ -221,8 +221,9 @@ class EqualStores(RuleBasedStateMachine):
         self.all_stores(lambda store: (store.due_dags(now), store.next_due(), store.dags(), store.latest_run("sales")))
         self.all_stores(lambda store: store.newest_runs(["sales", "none"]))
         self.all_stores(
-            lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs))
+            lambda store: (store.expired(now), store.live_attempts(), store.triggers(), store.counts(self.runs)),
         )
+        self.all_stores(lambda store: store.current_states(self.attempts))
         for run in self.runs[-2:]:
             self.all_stores(lambda store, run=run: (store.snapshot(run), store.attempts(run), store.xcoms(run)))  # type: ignore[misc]
             self.all_stores(

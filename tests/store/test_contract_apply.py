@@ -534,6 +534,20 @@ def test_usage_counts_occupying_instances(store: Store) -> None:
     assert store.usage() == replace(expected, pools={"db": 4, "default_pool": 1})
 
 
+def test_usage_leaves_out_a_run_that_has_the_given_revision(store: Store) -> None:
+    # Given a run with a task that occupies a slot
+    register(store)
+    run = started_run(store)
+    begin(store, run, "extract")
+    snapshot = store.snapshot(run)
+    assert snapshot is not None
+
+    # Then it is left out only by a caller who knows its current revision
+    revision = snapshot.run.revision
+    assert store.usage(without={run: revision}) == Usage()
+    assert store.usage(without={run: revision - 1}).pools == {"default_pool": 1}
+
+
 def test_finished_instances_occupy_nothing(store: Store) -> None:
     register(store)
     run = started_run(store)

@@ -132,6 +132,28 @@ def test_heartbeats_renew_leases_and_return_the_attempts_to_kill(store: Store) -
     assert store.heartbeat([], owner="worker", lease=LEASE, now=T0) == []
 
 
+def test_the_current_states_leave_out_attempts_that_are_not_current(store: Store) -> None:
+    # Given attempts that run, are marked, are cleared, are deferred and are queued
+    register(store, spec("a", "b", "c", "d", "e"))
+    run = started_run(store, a_run(), "a", "b", "c", "d", "e")
+    ids = [begin(store, run, task) for task in ("a", "b", "c", "d")]
+    dispatch(store, run, "e")
+    store.apply(
+        [
+            plan(
+                move(run, "b", S.RUNNING, C.MARKED_SUCCESS, S.SUCCESS, attempt_id=None),
+                move(run, "c", S.RUNNING, C.CLEARED_WHILE_LIVE, S.RESTARTING),
+                deferred(run, "d", "a4"),
+            )
+        ],
+        actor="user:ada",
+    )
+
+    # Then the states of the live ones are returned, whoever holds them
+    assert store.current_states([*ids, "a5", "none"]) == {"a1": S.RUNNING, "a3": S.RESTARTING, "a5": S.QUEUED}
+    assert store.current_states([]) == {}
+
+
 def test_leases_of_queued_and_running_attempts_expire(store: Store) -> None:
     register(store)
     run = started_run(store)

@@ -8,7 +8,7 @@ import pytest
 
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import NbflowError
-from nbflow.store.base import DagImportError, DagRow, DagVersion, Store
+from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion, Store
 from tests.store.worlds import DAY, T0, a_run, add, after, register, spec, started_run
 
 
@@ -94,6 +94,20 @@ def test_a_dag_stays_paused_after_a_new_version(store: Store) -> None:
     snapshot = store.snapshot(run)
     assert snapshot is not None
     assert snapshot.paused
+
+
+def test_the_limits_of_dags_are_those_of_the_version_that_the_schedule_follows(store: Store) -> None:
+    # Given a paused DAG with a newer version of a kernel, and a DAG that only a kernel has
+    register(store, spec(max_active_runs=3))
+    for dag in (spec(max_active_runs=5), replace(spec(max_active_runs=7), dag_id="draft")):
+        of_kernel = DagVersion(dag_id=dag.dag_id, spec=dag, fileloc="", origin="kernel")
+        store.register(of_kernel, now=T0, paused=True, activate=False)
+    store.set_paused("sales", True, actor="ada", now=T0)
+
+    limits = store.dag_limits(["sales", "draft", "none"])
+
+    assert limits == {"sales": DagLimits(True, 3), "draft": DagLimits(False, 7)}
+    assert store.dag_limits([]) == {}
 
 
 def test_a_stale_dag_is_listed_only_on_demand_until_it_is_registered_again(store: Store) -> None:

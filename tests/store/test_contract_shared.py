@@ -107,6 +107,24 @@ def test_an_error_inside_releases_the_lock(stores: Stores) -> None:
         pass
 
 
+def test_a_lock_covers_what_is_read_and_committed_inside(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    with first.lock("dispatch"):
+        assert [active.key for active in first.active_runs()] == [run]
+        first.apply([start(run)], actor="first")
+    with second.lock("dispatch"):
+        assert [event.actor for event in second.events(run=run)][-1] == "first"
+
+
+def test_a_stale_plan_inside_a_lock_changes_nothing_and_releases_it(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    with pytest.raises(StalePlan), first.lock("dispatch"):
+        first.apply([start(run)], actor="first", expect={run: 99})
+    with second.lock("dispatch"):
+        second.apply([start(run)], actor="second")
+    assert [event.actor for event in first.events(run=run)][-1] == "second"
+
+
 def test_a_run_belongs_to_who_leased_it_first(stores: Stores, run: RunKey) -> None:
     first, second = stores
     first.apply([add(a_run("r2", 1)), start_run(RunKey("sales", "r2"))], actor="scheduler")
@@ -116,6 +134,35 @@ def test_a_run_belongs_to_who_leased_it_first(stores: Stores, run: RunKey) -> No
     assert second.lease_runs("s2", [run, other], lease=LEASE, now=after(1)) == [other]
     assert second.lease_runs("s2", [run], lease=LEASE, now=T0 + LEASE + SECOND) == [run]
     assert first.lease_runs("s1", [run, other], lease=LEASE, now=T0 + LEASE + SECOND) == []
+
+
+def test_a_lease_is_renewed_when_a_quarter_of_it_has_passed(stores: Stores, run: RunKey) -> None:
+    # Given a lease that is asked for again early and late
+    first, second = stores
+    first.lease_runs("s1", [run], lease=LEASE, now=T0)
+    early, late = T0 + 0.2 * LEASE, T0 + 0.3 * LEASE
+    assert first.lease_runs("s1", [run], lease=LEASE, now=early) == [run]
+    assert first.lease_runs("s1", [run], lease=LEASE, now=late) == [run]
+
+    # Then it ends one lease after the latter
+    assert second.lease_runs("s2", [run], lease=LEASE, now=late + LEASE) == []
+    assert second.lease_runs("s2", [run], lease=LEASE, now=late + LEASE + SECOND) == [run]
+
+
+def test_a_new_run_can_be_left_to_others(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    assert first.lease_runs("s1", [run], lease=LEASE, now=T0, leave=[run]) == []
+    assert second.lease_runs("s2", [run], lease=LEASE, now=T0) == [run]
+    assert first.lease_runs("s1", [run], lease=LEASE, now=T0 + LEASE + SECOND, leave=[run]) == [run]
+
+
+def test_released_runs_can_be_leased_at_once(stores: Stores, run: RunKey) -> None:
+    first, second = stores
+    first.lease_runs("s1", [run], lease=LEASE, now=T0)
+    token = second.change_token()
+    first.release_runs("s1")
+    assert second.wait_for_change(token, timeout=10)
+    assert second.lease_runs("s2", [run], lease=LEASE, now=T0) == [run]
 
 
 def test_an_attempt_is_claimed_by_one(stores: Stores, run: RunKey) -> None:
@@ -162,14 +209,18 @@ def test_a_transaction_holds_the_rows_of_its_runs() -> None:
     thread = in_thread(threading.Thread(target=first.apply, args=([start(run)],), kwargs={"actor": "s1"}))
     assert hangs.wait(10)
 
-    # When another wants that run, and a third one another run
-    waiting = in_thread(
-        threading.Thread(target=lambda: order.append(str(second.lease_runs("s2", [run], lease=LEASE, now=T0))))
-    )
-    assert second.lease_runs("s3", [RunKey("sales", "r2")], lease=LEASE, now=T0)
+    # When another transaction changes that run
+    def change() -> None:
+        with pytest.raises(StalePlan):
+            second.apply([start(run)], actor="s2")
+        order.append("second")
+
+    waiting = in_thread(threading.Thread(target=change))
+    leased = second.lease_runs("s3", [run, RunKey("sales", "r2")], lease=LEASE, now=T0)
     goes_on.set()
     thread.join(10)
     waiting.join(10)
 
-    # Then only the former has waited
-    assert order == ["first", str([run])]
+    # Then it has waited; who leases runs takes the others
+    assert order == ["first", "second"]
+    assert leased == [RunKey("sales", "r2")]

@@ -10,14 +10,15 @@ from dataclasses import replace
 from threading import Event
 from uuid import uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from nbflow.errors import StoreError
+from nbflow.errors import StoreBusy, StoreError
 from nbflow.store import open_store
 from nbflow.store.base import Pool, Store
 from tests.servers import PostgresServer
-from tests.store.worlds import T0, a_run, add, plan, register, scheduled, started_run
+from tests.store.worlds import LEASE, T0, a_run, add, plan, register, scheduled, started_run
 
 pytestmark = pytest.mark.postgres
 
@@ -237,4 +238,66 @@ def test_a_token_shows_a_commit_of_another_store(store: Store, empty_postgres: s
 
     # Then the token differs from the token after one own commit
     assert store.change_token() != token.after_own_commit
+    other.close()
+
+
+# --- transactions that stand still
+
+
+def test_a_transaction_that_stands_still_is_rolled_back_and_cannot_commit(store: Store, empty_postgres: str) -> None:
+    # Given a process that stands still while it holds a lock
+    register(store)
+    run = started_run(store)
+    stalls = open_store(empty_postgres, idle_timeout=0.2)
+    with stalls.lock("dispatch"):
+        stalls.usage()
+
+        # When another one has got the lock and committed
+        with store.lock("dispatch"):
+            store.apply([plan(scheduled(run, "extract"))], actor="other")
+
+        # Then the first cannot commit what it has decided
+        with pytest.raises(StoreBusy, match="stood still; nothing was changed"):
+            stalls.apply([plan(scheduled(run, "load"))], actor="stalls")
+    assert [event.actor for event in store.events(run=run)][-1] == "other"
+    stalls.close()
+
+
+def test_who_waits_too_long_for_a_lock_gets_an_error(store: Store, empty_postgres: str) -> None:
+    waits = open_store(empty_postgres, lock_timeout=0.2)
+    with store.lock("dispatch"), pytest.raises(StoreBusy, match="lock timeout"), waits.lock("dispatch"):
+        pass
+    waits.close()
+
+
+def test_runs_that_another_transaction_has_locked_are_not_waited_for(store: Store) -> None:
+    # Given two runs, of which one is leased and one is free, both locked by a transaction
+    register(store)
+    leased, free, unlocked = [started_run(store, a_run(f"r{n}", n)) for n in range(3)]
+    store.lease_runs("s1", [leased], lease=LEASE, now=T0)
+    with store._engine.begin() as connection:  # type: ignore[attr-defined]
+        connection.exec_driver_sql("SELECT id FROM dag_run WHERE run_id <> 'r2' FOR UPDATE")
+
+        # Then the leased one stays leased although its lease cannot be renewed, and the free one is left
+        keys, later = [leased, free, unlocked], T0 + LEASE / 2
+        assert store.lease_runs("s1", keys, lease=LEASE, now=later) == [leased, unlocked]
+
+
+def test_a_process_that_stands_still_in_a_pipeline_loses_its_locks(store: Store, empty_postgres: str) -> None:
+    # Given a process that stands still after the first statement of a pipeline, for which the server has no timeout
+    driver = psycopg.connect(empty_postgres.replace("+psycopg", ""), application_name="nbflow")
+    pipeline = driver.pipeline()
+    pipeline.__enter__()
+    driver.execute("SELECT pg_advisory_xact_lock(hashtextextended('nbflow:dispatch', 0))")
+
+    # When another one looks for such processes until it has found it
+    other = open_store(empty_postgres, idle_timeout=0.2)
+    while not other.end_stalled_transactions():
+        pass
+
+    # Then the lock is free, and the process has lost its connection
+    with store.lock("dispatch"):
+        pass
+    with pytest.raises(psycopg.OperationalError):
+        pipeline.__exit__(None, None, None)
     other.close()

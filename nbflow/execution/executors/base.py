@@ -63,6 +63,8 @@ class Executor(Protocol):
     """The interface; the module's docstring states its rules."""
 
     name: str
+    runs_in_caller: bool
+    """Whether user code runs in the thread that calls :meth:`poll`, which then has no heartbeats of its own."""
 
     @property
     def slots_free(self) -> int:

@@ -29,6 +29,7 @@ class LocalExecutor:
     """An :class:`~nbflow.execution.executors.base.Executor` over a :class:`~nbflow.execution.supervisor.Supervisor`."""
 
     name = "LocalExecutor"
+    runs_in_caller = False
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ User code runs inside :meth:`SequentialExecutor.poll`, with standard input and o
 The executor accepts several tries at once, so that one transaction claims them and stores their states, and returns its
 reports after :data:`BATCH_SECONDS`: short tasks share commits, and the end of a long task is reported at once. With
 ``announce``, each start is reported before the user code runs, so that other processes see the running task, at the
-cost of one more commit per try. A lease cannot be renewed while user code holds the thread, so it lasts a day.
+cost of one more commit per try. The lease of an attempt is not renewed while user code holds the thread, so it lasts a
+day: the liveness of the process decides (:mod:`nbflow.services.background_heartbeat`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class SequentialExecutor:
     unless the caller reports one."""
 
     name = "SequentialExecutor"
+    runs_in_caller = True
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -93,6 +93,12 @@ class Attempts(Tables):
             if self._state_of(attempt) not in (TaskState.QUEUED, TaskState.RUNNING):
                 kill.append(attempt_id)
         return kill
+
+    @locked
+    def current_states(self, attempt_ids: Iterable[str]) -> Mapping[str, TaskState]:
+        attempts = (self._attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self._attempts)
+        states = ((attempt.attempt_id, self._state_of(attempt)) for attempt in attempts if attempt.state != "ended")
+        return {attempt_id: state for attempt_id, state in states if state is not None}
 
     @locked
     def expired(self, now: datetime) -> list[Attempt]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
-from nbflow.store.base import DagImportError, DagRow, DagVersion
+from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
 from nbflow.store.codec import dag_row, unscheduled_row, update_stored, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
@@ -58,6 +58,15 @@ class Dags(Tables):
     def dags(self, *, include_stale: bool = False) -> list[DagRow]:
         rows = (self.dag(dag_id) for dag_id in sorted(self._dags))
         return [row for row in rows if row and (include_stale or not row.stale)]
+
+    @locked
+    def dag_limits(self, dag_ids: Iterable[str]) -> Mapping[str, DagLimits]:
+        versions = ((dag_id, self._dags.get(dag_id), self.version(dag_id)) for dag_id in dag_ids)
+        return {
+            dag_id: DagLimits(row is not None and row.paused, version.spec.max_active_runs)
+            for dag_id, row, version in versions
+            if version is not None
+        }
 
     @locked
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:

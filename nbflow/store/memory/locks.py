@@ -40,6 +40,9 @@ class Locks:
                 self._taken.difference_update(mine)
                 self._condition.notify_all()
 
+    def is_taken(self, name: Hashable) -> bool:
+        return name in self._taken
+
     def _take(self, name: Hashable) -> None:
         while True:
             with self._condition:

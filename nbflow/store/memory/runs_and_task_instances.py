@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,6 +28,7 @@ from nbflow.store.plan_effects import (
     StoreColumns,
     check_new_runs,
     compute_effects,
+    lease_is_due,
     touched_runs,
     utc,
 )
@@ -79,13 +80,15 @@ class Runs(Tables):
         return next((run for run in dated if not automated or run.run_type == "scheduled"), None)
 
     @locked
-    def usage(self) -> Usage:
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
         pools: Counter[str] = Counter()
         dags: Counter[str] = Counter()
         runs: Counter[RunKey] = Counter()
         tasks: Counter[tuple[str, str]] = Counter()
         tasks_in_runs: Counter[tuple[RunKey, str]] = Counter()
         for (run, key), ti in self._live.items():
+            if without.get(run) == self._runs[run].revision:
+                continue
             columns = self._store_columns[run][key]
             occupies = ti.state in OCCUPYING
             pool = self._pools.get(columns.pool)
@@ -410,20 +413,23 @@ class Runs(Tables):
                     yield key
 
     # --- leases of runs
-    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
-        wanted = [run for run in runs if self._may_lease(owner, run, now)]
-        with self._rows_locked(wanted):
-            return self._lease(owner, [run for run in wanted if self._may_lease(owner, run, now)], utc(now) + lease)
+    def lease_runs(
+        self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime, leave: Collection[RunKey] = ()
+    ) -> list[RunKey]:
+        run_keys, now = list(runs), utc(now)
+        with self._lock:
+            held = {run: self._run_leases.get(run, (None, None)) for run in run_keys if run in self._runs}
+            leased = {run for run, (holder, until) in held.items() if holder == owner and until and until >= now}
+            due = [run for run, old in held.items() if lease_is_due(owner, old[0], old[1], run in leave, now, lease)]
+            unlocked = [run for run in due if not self.locks.is_taken(("run", run))]  # as SKIP LOCKED
+            self._run_leases.update(dict.fromkeys(unlocked, (owner, now + lease)))
+        return [run for run in run_keys if run in leased or run in unlocked]
 
     @locked
-    def _may_lease(self, owner: str, run: RunKey, now: datetime) -> bool:
-        current = self._run_leases.get(run)
-        return run in self._runs and (current is None or current[0] == owner or current[1] < now)
-
-    @locked
-    def _lease(self, owner: str, runs: list[RunKey], until: datetime) -> list[RunKey]:
-        self._run_leases.update(dict.fromkeys(runs, (owner, until)))
-        return runs
+    def release_runs(self, owner: str) -> None:
+        for run in [run for run, (holder, _) in self._run_leases.items() if holder == owner and run in self._active]:
+            del self._run_leases[run]
+        self._nudge()
 
 
 def _counts_as_scheduled(run: Run, latest: Run | None) -> bool:

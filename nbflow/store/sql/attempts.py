@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,6 +54,12 @@ _SET_PROCESS = (
     .where(_A.c.attempt_id == bindparam("this"))
     .values(pid=bindparam("pid"), pid_started=bindparam("pid_started"))
 )
+_CURRENT_STATES = """
+SELECT a.attempt_id, ti.state
+FROM {keys} AS k CROSS JOIN attempt AS a CROSS JOIN task_instance AS ti
+WHERE a.attempt_id = k.a AND a.state <> 'ended' AND ti.run_no = a.run_no
+  AND ti.task_id = a.task_id AND ti.map_index = a.map_index AND ti.attempt_id = a.attempt_id
+"""
 _OWNED = """
 SELECT r.id, r.attempt_id, ti.state
 FROM {keys} AS k CROSS JOIN attempt AS r LEFT JOIN task_instance AS ti ON ti.run_no = r.run_no
@@ -138,6 +144,12 @@ class Attempts(Database):
                 connection.execute(_RENEW, [{"row_id": row.id, "until": until} for row in owned])
         valid = {row.attempt_id for row in owned if row.state in _WORKING}
         return [attempt_id for attempt_id in attempt_ids if attempt_id not in valid]
+
+    def current_states(self, attempt_ids: Iterable[str]) -> Mapping[str, TaskState]:
+        keys = dump_json([[attempt_id] for attempt_id in attempt_ids])
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_CURRENT_STATES), {"keys": keys}).all()
+        return {attempt_id: TaskState(state) for attempt_id, state in rows}
 
     def expired(self, now: datetime) -> list[Attempt]:
         with self._reading() as connection:

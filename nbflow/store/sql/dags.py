@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, text, update
 
-from nbflow.store.base import DagImportError, DagRow, DagVersion
+from nbflow.errors import UnreadableRow
+from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
 from nbflow.store.codec import clean_text, dag_row, dump_json, read_spec, unscheduled_row, update_stored, with_digest
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
@@ -41,6 +43,11 @@ FROM {{keys}} AS k CROSS JOIN dag_version AS v
 WHERE v.dag_id = k.a AND v.number = (SELECT max(number) FROM dag_version WHERE dag_id = k.a)
 AND NOT EXISTS (SELECT 1 FROM dag WHERE dag_id = k.a)
 ORDER BY v.dag_id
+"""
+_LIMITS = """
+SELECT v.dag_id, v.digest, d.paused
+FROM {keys} AS k CROSS JOIN dag_version AS v LEFT JOIN dag AS d ON d.dag_id = v.dag_id
+WHERE v.dag_id = k.a AND v.number = COALESCE(d.version, (SELECT max(number) FROM dag_version WHERE dag_id = k.a))
 """
 _PUT_DAG = upsert(_DAG)
 _SET_NEXT = (
@@ -114,6 +121,17 @@ class Dags(Jobs):
         with self._reading() as connection:
             rows = connection.execute(query if include_stale else query.where(~_DAG.c.stale)).all()
         return [_as_dag(row) for row in rows]
+
+    def dag_limits(self, dag_ids: Iterable[str]) -> Mapping[str, DagLimits]:
+        keys = dump_json([[dag_id] for dag_id in dag_ids])
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_LIMITS), {"keys": keys}).all()
+            limits = {}
+            for row in rows:
+                with contextlib.suppress(UnreadableRow):  # the creation of its runs logs it
+                    spec = self._spec(connection, row.dag_id, row.digest)
+                    limits[row.dag_id] = DagLimits(bool(row.paused), spec.max_active_runs)
+        return limits
 
     def unscheduled_dags(self, dag_ids: Iterable[str]) -> list[DagRow]:
         keys = dump_json([[dag_id] for dag_id in dict.fromkeys(dag_ids)])

@@ -47,10 +47,12 @@ class Database:
         url: str,
         *,
         synchronous: str = "NORMAL",
+        lock_timeout: float = 25.0,
+        idle_timeout: float = 20.0,
         fernet: Box | None = None,
         new_id: Callable[[], str] | None = None,
     ) -> None:
-        self._dialect = dialect_of(url, synchronous)
+        self._dialect = dialect_of(url, synchronous, lock_timeout=lock_timeout, idle_timeout=idle_timeout)
         self._engine = self._dialect.engine()
         self._autocommit_engine = self._dialect.autocommit_engine(self._engine)
         self._box = fernet
@@ -59,6 +61,8 @@ class Database:
         self._texts: dict[str, Executable] = {}
         self._own_commits = 0
         self._own_commits_lock = threading.Lock()
+        self._locked = threading.local()
+        """Of each thread, as ``connection``: the connection whose open transaction holds a named lock."""
         # without the busy timeout, which open_store adds to the configured URL
         self.url = make_url(url).difference_update_query(["timeout"]).render_as_string(hide_password=True)
 
@@ -66,6 +70,11 @@ class Database:
     def _reading(self, *, one_snapshot: bool = False) -> Iterator[Connection]:
         """A connection for queries. ``one_snapshot``: the queries see the same snapshot in SQLite; in Postgres each
         statement has its own snapshot (READ COMMITTED)."""
+        locked: Connection | None = getattr(self._locked, "connection", None)
+        if locked is not None:
+            with self._translated_errors():
+                yield locked
+            return
         with self._translated_errors(), self._autocommit_engine.connect() as connection:
             if one_snapshot:
                 self._dialect.begin(connection, writing=False)
@@ -82,13 +91,24 @@ class Database:
         """A transaction that writes: committed at the end, rolled back by an error. ``nudge``: wake the processes that
         wait for a change. ``count_change``: count it in ``other_changes``, the changes that views show and the history
         does not contain (None: if ``nudge``)."""
-        with self._translated_errors(), self._engine.connect() as connection:
-            self._dialect.begin(connection, writing=True)
+        with self._translated_errors(), self._begun() as connection:
             yield connection
             writes = self._count_change() if count_change or (count_change is None and nudge) else []
             self._dialect.commit(connection, [*writes, *self._dialect.nudge] if nudge else writes)
         if nudge:
             self._count_own_commit()
+
+    @contextmanager
+    def _begun(self) -> Iterator[Connection]:
+        """A connection with a new transaction, or with that of the named lock which this thread holds."""
+        locked: Connection | None = getattr(self._locked, "connection", None)
+        if locked is not None:
+            self._locked.connection = None  # the commit releases the lock
+            yield locked
+            return
+        with self._engine.connect() as connection:
+            self._dialect.begin(connection, writing=True)
+            yield connection
 
     def _count_change(self) -> list[Write]:
         """The write that counts a change that the history does not contain. It locks the row of ``history_head``, so it
@@ -150,9 +170,20 @@ class Database:
             yield
             return
         with self._translated_errors(), self._engine.connect() as connection:
+            self._dialect.begin(connection, writing=True)
             self._dialect.lock_name(connection, name)
-            yield
-            connection.commit()
+            self._locked.connection = connection
+            try:
+                yield
+            finally:
+                self._locked.connection = None
+            connection.rollback()  # what was written inside is committed
+
+    def end_stalled_transactions(self) -> int:
+        if not self.shared:
+            return 0
+        with self._autocommit() as connection:
+            return self._dialect.end_stalled_transactions(connection)
 
     def change_token(self) -> ChangeToken:
         return ChangeToken(foreign_commits=self._dialect.foreign_commits(self._engine), own_commits=self._own_commits)

@@ -45,7 +45,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
-from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, UnstorableValue
+from nbflow.errors import ConfigError, MissingExtra, StoreBusy, StoreError, StoreUnreachable, UnstorableValue
 from nbflow.store.sql.compiled_statements import Write
 from nbflow.suggested_commands import suggest
 
@@ -91,7 +91,7 @@ _CONNECTING: tuple[tuple[str, str, str], ...] = (
         "refuses the login",
         "Check the database's name, the user and the password.",
     ),
-    (r"(.*(?:support SSL|certificate).*)", "does not respond", "Check sslmode in [database] sql_alchemy_conn."),
+    (r"(.*(?:support SSL|certificate).*)", "refuses the connection", "Check sslmode in [database] sql_alchemy_conn."),
     (r"(.*)", "does not respond", "Is the server running?"),
 )
 _POSTGRES_ERRORS: Mapping[str, tuple[str, str]] = {
@@ -105,6 +105,13 @@ _POSTGRES_ERRORS: Mapping[str, tuple[str, str]] = {
 _MIGRATE = suggest("db migrate")
 MIGRATE: Mapping[str, Any] = {"hint": f"Create or upgrade its tables with: {_MIGRATE}", "suggestions": (_MIGRATE,)}
 """Keyword arguments of an error whose hint is to migrate."""
+
+
+_END_STALLED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND application_name = 'nbflow'
+  AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - make_interval(secs => %(seconds)s)
+"""
 
 
 class Dialect(Protocol):
@@ -141,6 +148,12 @@ class Dialect(Protocol):
     def lock_name(self, connection: Connection, name: str) -> None:
         """Take an advisory lock by name until the transaction ends."""
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        """Let this transaction take as long as it needs: a migration of large tables."""
+
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        """See :meth:`nbflow.store.base.Store.end_stalled_transactions`."""
+
     shared: bool
     """Whether several schedulers may use the database."""
 
@@ -156,7 +169,7 @@ class Dialect(Protocol):
     def close(self) -> None: ...
 
 
-def dialect_of(url: str, synchronous: str) -> Dialect:
+def dialect_of(url: str, synchronous: str, *, lock_timeout: float, idle_timeout: float) -> Dialect:
     """The dialect of a URL. Raises ConfigError for a URL that cannot be parsed. The error shows no part of it: an @ or
     : in the password moves the rest of the password to the host or port."""
     try:
@@ -167,7 +180,7 @@ def dialect_of(url: str, synchronous: str) -> Dialect:
         raise _unreadable_url()
     if parsed.get_backend_name() == "sqlite":
         return SqliteDialect(parsed, synchronous)
-    return PostgresDialect(parsed)
+    return PostgresDialect(parsed, lock_timeout=lock_timeout, idle_timeout=idle_timeout)
 
 
 def _unreadable_url() -> ConfigError:
@@ -328,6 +341,12 @@ class SqliteDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         """Nothing to do: ``BEGIN IMMEDIATE`` already excludes other writers."""
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        """Nothing to do: only waiting for the lock has a limit."""
+
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        return 0
+
     def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error)
         if isinstance(error, sqlite3.DataError):
@@ -411,8 +430,13 @@ class PostgresDialect:
     lock_rows = " FOR UPDATE OF r"
     skip_locked = " FOR UPDATE OF r SKIP LOCKED"
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, *, lock_timeout: float, idle_timeout: float) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
+        self._idle_timeout = idle_timeout
+        self.session_options = (
+            f"-c timezone=UTC -c lock_timeout={round(lock_timeout * 1000)}"
+            f" -c idle_in_transaction_session_timeout={round(idle_timeout * 1000)}"
+        )
         self.shown_url = url.render_as_string(hide_password=True)
         self._name = uuid4().hex
         self._listener: Any = None
@@ -438,7 +462,7 @@ class PostgresDialect:
             max_overflow=60,
             hide_parameters=True,
             connect_args={
-                "options": "-c timezone=UTC",
+                "options": self.session_options,
                 "connect_timeout": 10,
                 "application_name": "nbflow",
                 "client_encoding": "utf8",  # whatever PGCLIENTENCODING says
@@ -511,6 +535,16 @@ class PostgresDialect:
     def lock_name(self, connection: Connection, name: str) -> None:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"nbflow:{name}",))
 
+    def lift_timeouts(self, connection: Connection) -> None:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+
+    def end_stalled_transactions(self, connection: Connection) -> int:
+        """A process that stands still between two statements of a pipeline: the server waits for the next one and calls
+        the session active, so idle_in_transaction_session_timeout does not apply."""
+        if not self._idle_timeout:
+            return 0
+        return connection.exec_driver_sql(_END_STALLED, {"seconds": self._idle_timeout}).rowcount
+
     def translate(self, error: Exception) -> StoreError | UnstorableValue:
         message = str(error).partition("\n")[0]
         url = self.shown_url
@@ -521,6 +555,11 @@ class PostgresDialect:
             return UnstorableValue(f"The metastore cannot store a value: {message.rstrip('.')}; nothing was changed.")
         if code in ("40001", "40P01", "55P03"):
             return StoreBusy(f"{url} is busy: {message}; nothing was changed.", hint="Try again.")
+        if code == "25P03":
+            return StoreBusy(
+                f"{url} rolled back a transaction in which this process stood still; nothing was changed.",
+                hint="Try again. The limit is [database] idle_in_transaction_timeout_seconds.",
+            )
         if code in ("42P01", "42703"):
             return StoreError(f"The tables of {url} are missing or outdated ({message}).", **MIGRATE)
         if code == "53100":
@@ -528,7 +567,9 @@ class PostgresDialect:
         if code is None or code.startswith(("08", "57P")):
             found = ((re.search(pattern, message), meaning, hint) for pattern, meaning, hint in _CONNECTING)
             reason, meaning, hint = next((match[1], meaning, hint) for match, meaning, hint in found if match)
-            return StoreError(f"{url} {meaning}: {reason.rstrip('.')}.", hint=hint)
+            unreachable = meaning in ("does not respond", "has no free connection")
+            kind = StoreUnreachable if unreachable else StoreError
+            return kind(f"{url} {meaning}: {reason.rstrip('.')}.", hint=hint)
         if code in _POSTGRES_ERRORS:
             meaning, hint = _POSTGRES_ERRORS[code]
             return StoreError(f"{url} {meaning}: {message}; nothing was changed.", hint=hint)

@@ -3,7 +3,7 @@ queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from nbflow.core.states import OCCUPYING, RunState, TaskState
 from nbflow.store.base import Cursor, History, TaskEvent, Usage
 from nbflow.store.codec import dump_json, needs_previous_run
 from nbflow.store.history_cursor import Head, make_history, parse_cursor
+from nbflow.store.plan_effects import lease_is_due, utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database
 from nbflow.store.sql.rows import (
@@ -70,6 +71,7 @@ _OCCUPIED = (
         _TI.c.pool,
         _RUN.c.dag_id,
         _RUN.c.run_id,
+        _RUN.c.revision,
         _TI.c.task_id,
         _TI.c.state,
         func.count(),
@@ -77,7 +79,7 @@ _OCCUPIED = (
     )
     .join(_RUN, _RUN.c.id == _TI.c.run_no, isouter=True)  # outer: SQLite must not scan the runs first
     .where(text(f"task_instance.{t.LIVE_INSTANCE}"))
-    .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _TI.c.task_id, _TI.c.state)
+    .group_by(_TI.c.pool, _RUN.c.dag_id, _RUN.c.run_id, _RUN.c.revision, _TI.c.task_id, _TI.c.state)
 )
 _POOLS_WITH_DEFERRED = select(t.pool.c.name).where(t.pool.c.include_deferred)
 _LATEST = (
@@ -152,7 +154,7 @@ class Runs(Database):
             row = connection.execute(_LATEST_SCHEDULED if automated else _LATEST, {"dag_id": dag_id}).first()
         return as_run(row) if row else None
 
-    def usage(self) -> Usage:
+    def usage(self, *, without: Mapping[RunKey, int] = {}) -> Usage:
         with self._reading(one_snapshot=True) as connection:
             rows = connection.execute(_OCCUPIED).all()
             counts_deferred = set(connection.execute(_POOLS_WITH_DEFERRED).scalars()) if rows else set()
@@ -161,8 +163,10 @@ class Runs(Database):
         runs: dict[RunKey, int] = {}
         tasks: dict[tuple[str, str], int] = {}
         tasks_in_runs: dict[tuple[RunKey, str], int] = {}
-        for pool, dag_id, run_id, task_id, state, count, slots in rows:
+        for pool, dag_id, run_id, revision, task_id, state, count, slots in rows:
             occupies, run = state in OCCUPYING, RunKey(dag_id, run_id)
+            if without.get(run) == revision:
+                continue
             if occupies or pool in counts_deferred:
                 pools[pool] = pools.get(pool, 0) + int(slots)
             if occupies:
@@ -174,22 +178,36 @@ class Runs(Database):
             pools=pools, dags=dags, runs=runs, tasks=tasks, tasks_in_runs=tasks_in_runs, total=sum(runs.values())
         )
 
-    def lease_runs(self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime) -> list[RunKey]:
+    def lease_runs(
+        self, owner: str, runs: Iterable[RunKey], *, lease: timedelta, now: datetime, leave: Collection[RunKey] = ()
+    ) -> list[RunKey]:
         run_keys = list(runs)
         if not run_keys:
             return []
         keys = dump_json([list(run) for run in run_keys])
+        now = utc(now)
+        with self._reading() as connection:
+            rows = connection.execute(self._sql(_RUN_LEASES, *_RUN_LEASES_TYPES), {"keys": keys}).all()
+        leases = {RunKey(row.dag_id, row.run_id): (row.lease_owner, row.lease_until) for row in rows}
+        leased = {run for run, (holder, until) in leases.items() if holder == owner and until >= now}
+        if wanted := [run for run, held in leases.items() if lease_is_due(owner, *held, run in leave, now, lease)]:
+            leased |= self._lease(owner, wanted, now, now + lease)
+        return [run for run in run_keys if run in leased]
+
+    def _lease(self, owner: str, wanted: list[RunKey], now: datetime, until: datetime) -> set[RunKey]:
+        """Take or renew these leases, as far as they are free and no transaction has locked the run: who waited for a
+        locked row would stand still with a transaction that stands still."""
+        keys = dump_json([list(run) for run in wanted])
         query = self._sql(_LEASABLE_RUNS, _RUN.c.id, _RUN.c.dag_id, _RUN.c.run_id, datetimes=("now",))
         with self._writing(nudge=False) as connection:
-            leasable = connection.execute(
-                query,
-                {"keys": keys, "owner": owner, "now": now},
-            ).all()
-            if leasable:
-                until = now + lease
-                connection.execute(_LEASE_RUN, [{"row_id": row.id, "owner": owner, "until": until} for row in leasable])
-        leased = {RunKey(row.dag_id, row.run_id) for row in leasable}
-        return [run for run in run_keys if run in leased]
+            rows = connection.execute(query, {"keys": keys, "owner": owner, "now": now}).all()
+            if rows:
+                connection.execute(_LEASE_RUN, [{"row_id": row.id, "owner": owner, "until": until} for row in rows])
+        return {RunKey(row.dag_id, row.run_id) for row in rows}
+
+    def release_runs(self, owner: str) -> None:
+        with self._writing(count_change=False) as connection:
+            connection.execute(_RELEASE_RUNS, {"owner": owner})
 
     # --- reading
     def run(self, run: RunKey) -> Run | None:
@@ -345,8 +363,18 @@ def _as_event(row: Sequence[Any]) -> TaskEvent:
 _LEASABLE_RUNS = """
 SELECT r.id, r.dag_id, r.run_id FROM {keys} AS k CROSS JOIN dag_run AS r
 WHERE r.dag_id = k.a AND r.run_id = k.b AND (r.lease_owner IS NULL OR r.lease_owner = :owner OR r.lease_until < :now)
-ORDER BY r.id{lock}
+ORDER BY r.id{skip}
 """
+_RUN_LEASES = """
+SELECT r.dag_id, r.run_id, r.lease_owner, r.lease_until FROM {keys} AS k CROSS JOIN dag_run AS r
+WHERE r.dag_id = k.a AND r.run_id = k.b
+"""
+_RUN_LEASES_TYPES = (_RUN.c.dag_id, _RUN.c.run_id, _RUN.c.lease_owner, _RUN.c.lease_until)
+_RELEASE_RUNS = (
+    update(_RUN)
+    .where(text(t.ACTIVE_RUN), _RUN.c.lease_owner == bindparam("owner"))
+    .values(lease_owner=None, lease_until=None)
+)
 _LEASE_RUN = (
     update(_RUN)
     .where(_RUN.c.id == bindparam("row_id"))

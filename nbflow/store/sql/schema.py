@@ -85,6 +85,7 @@ def _run(dialect: Dialect, engine: Engine, direction: str, target: str) -> None:
     config.set_main_option("path_separator", "os")
     with engine.connect() as connection:
         dialect.begin(connection, writing=True)
+        dialect.lift_timeouts(connection)
         dialect.lock_name(connection, "migrate")
         config.attributes["connection"] = connection
         run_command: Any = getattr(command, direction)
