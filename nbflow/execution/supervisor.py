@@ -9,8 +9,11 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
 * The *claim* takes the lease of an attempt; the claim of a duplicate delivery fails. From then on one statement renews
-  all leases together. A try whose lease the store no longer renews is killed at once. If the store cannot be reached,
-  all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+  all leases together. If another supervisor has taken an attempt over, its try is killed at once. If the store cannot
+  be reached, all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+* A try that a user or a limit ends (cleared, marked, timed out) gets SIGTERM, and SIGKILL after the grace period. That
+  the store no longer expects its outcome does not shorten the grace. The next try of the same task instance starts here
+  only when that process has exited.
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
@@ -86,6 +89,10 @@ COMPARED_FIELDS = ("operator", "upstream", "expand", "group", "is_setup", "is_te
 differently at each load."""
 
 
+_TAKEN_OVER = frozenset({Cause.HEARTBEAT_LOST, Cause.DISPATCH_LOST, Cause.KILLED_TO_RESTART})
+"""Outcomes of a live try's attempt that another process has reported: the task instance may run elsewhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorOptions:
     """Options of a supervisor. ``owner`` is the id of the job that holds the leases."""
@@ -133,6 +140,12 @@ class Try:
         self.reported = False
         self.process_stored = False
         self.timers: list[TimerHandle] = []
+        self.next_tries: list[Try] = []
+        """Tries of the same task instance that wait for the exit of this one's process."""
+
+    @property
+    def instance(self) -> tuple[RunKey, TaskKey]:
+        return self.workload.run.key, self.key
 
     @property
     def key(self) -> TaskKey:
@@ -174,6 +187,8 @@ class Supervisor:
         self._log = log
         self._tries: dict[str, Try] = {}
         self._exiting: set[Try] = set()
+        self._processes: dict[tuple[RunKey, TaskKey], Try] = {}
+        """The try of each task instance that has a process."""
         self._process_pool = ProcessPool(
             self.loop, options.process_pool, handle_parse_request=task_api.handle_parse_request, log=log
         )
@@ -243,6 +258,9 @@ class Supervisor:
     def _start(self, try_: Try, version: DagVersion | None) -> None:
         """Get a child for a claimed try. ``version`` is None if the process pool has it, or if it is not stored."""
         key = try_.version_key
+        if (previous := self._processes.get(try_.instance)) is not None:
+            previous.next_tries.append(try_)
+            return
         if self._process_pool.has(*key):
             self._process_pool.take(key, partial(self._on_allocation, try_))
         elif version is None:
@@ -287,6 +305,7 @@ class Supervisor:
         if allocation.note:
             log.note(allocation.note)
         try_.child = child
+        self._processes[try_.instance] = try_
         child.on_message = partial(self._on_message, try_)
         child.on_hangup = partial(self._on_hangup, try_)
         child.on_exit = partial(self._on_exit, try_)
@@ -342,6 +361,8 @@ class Supervisor:
             return
         if try_.kill is None:
             try_.kill = kill
+        elif not at_once:  # a second SIGTERM would begin a second grace period
+            return
         if try_.child is None:  # the try waits for a child: there is no process to kill
             self._end(try_, self._killed(try_, try_.kill))
             return
@@ -444,6 +465,11 @@ class Supervisor:
         self._close_log(try_)
         try_.child = None
         self._exiting.discard(try_)
+        if self._processes.get(try_.instance) is try_:
+            del self._processes[try_.instance]
+        for next_try in try_.next_tries:
+            if not next_try.reported:
+                self._start(next_try, self._versions(*next_try.version_key))
 
     # --- reports
     def _event_fields(self, try_: Try) -> dict[str, Any]:
@@ -548,12 +574,32 @@ class Supervisor:
         except Exception as error:
             self._log(f"leases could not be renewed: {error}")
             age_at_next_heartbeat = now - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
-            lost = ids if age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds else []
+            if age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds:
+                for try_ in list(self._tries.values()):
+                    self._kill_lost(try_)
+            return
         for attempt_id in lost:
-            try_ = self._tries.get(attempt_id)
-            if try_ is not None:
-                kill = Kill(cause=Cause.HEARTBEAT_LOST, error="the lease of the attempt was lost", retry=True)
-                self._kill(try_, kill, at_once=True)
+            if (lost_try := self._tries.get(attempt_id)) is not None:
+                self._end_unexpected(lost_try)
+
+    def _end_unexpected(self, try_: Try) -> None:
+        """End a try whose outcome the store no longer expects: with the grace period if a user or a limit has ended it,
+        at once if another supervisor may run its task instance."""
+        try:
+            attempt = self._task_api.store.attempt(try_.workload.attempt_id)
+        except Exception as error:  # the next heartbeat asks again
+            self._log(f"the attempt of {try_.key} could not be read: {error}")
+            return
+        if attempt is not None and (attempt.owner != self._options.owner or attempt.outcome in _TAKEN_OVER):
+            self._kill_lost(try_)
+        elif attempt is not None and attempt.outcome is None:
+            self._kill(try_, Kill(cause=Cause.KILLED, error="the task was cleared and restarts", restart=True))
+        else:
+            self._kill(try_, Kill(cause=Cause.KILLED, error="the task was cleared or marked, or its run has ended"))
+
+    def _kill_lost(self, try_: Try) -> None:
+        kill = Kill(cause=Cause.HEARTBEAT_LOST, error="the lease of the attempt was lost", retry=True)
+        self._kill(try_, kill, at_once=True)
 
     def stop(self) -> None:
         """Kill every process below, and wait until they have exited. Tries that still run get no report; their leases
