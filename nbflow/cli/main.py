@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "lint": ("lint", "Check all DAG files."),
     "scheduler": ("processes", "Run the scheduler."),
     "standalone": ("processes", "Create the home if needed and run the scheduler."),
-    "lab": ("lab", "Run JupyterLab and a scheduler."),
+    "lab": ("jupyterlab", "Run JupyterLab and a scheduler."),
     "labs": ("", "List labs, show one, or check an exercise."),
     "quiz": ("", "List quizzes, show one, or answer a question."),
     "status": ("processes", "Show whether a scheduler is running, and the active runs."),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from view_bundles.parser import HTMLParser
 
 from nbflow.suggested_commands import SuggestedCommand, suggest
 from nbflow.ui import view_bundles as bundles
