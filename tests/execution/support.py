@@ -69,7 +69,8 @@ class RecordingStore:
         ended = self.ended.get(attempt_id)
         fields: dict[str, Any] = {"run": RunKey("d", "r"), "key": TaskKey("t"), "try_number": 1, "version": 1}
         owner = "another" if attempt_id in self.taken else "tester"
-        return Attempt(attempt_id=attempt_id, state="ended" if ended else "running", owner=owner, outcome=ended, **fields)
+        state = "ended" if ended else "running"
+        return Attempt(attempt_id=attempt_id, state=state, owner=owner, outcome=ended, **fields)
 
     def heartbeat(self, attempt_ids: list[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
         if self.down:

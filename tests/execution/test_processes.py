@@ -23,7 +23,9 @@ from nbflow.store.base import Attempt
 from tests.execution.support import NOW, ROOT, Harness, wait_for_exit
 from tests.gates import WAIT_AT, Gate
 
-SOURCE = WAIT_AT + """
+SOURCE = (
+    WAIT_AT
+    + """
 import os, signal, sys
 
 def fine(rt):
@@ -62,6 +64,7 @@ def reads_secrets(rt):
 def modules(rt):
     return sorted(name for name in sys.modules if name.partition(".")[0] in ("sqlalchemy", "asyncio", "sqlite3"))
 """
+)
 
 
 def with_gate(folder: Path) -> str:
