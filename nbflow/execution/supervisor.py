@@ -17,8 +17,11 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
-* The reported end of a try is the first that exists of: the supervisor's reason for killing it, its outcome, how its
-  process died.
+* The reported end of a try is the first that exists of: the outcome that it had when it began to call its callbacks,
+  the supervisor's reason for killing it, its outcome, how its process died.
+* Time limits (``execution_timeout``, that of a callback) begin and end when the child says so; until its first word the
+  whole process is under ``execution_timeout``. SIGTERM comes a margin after the limit, and the grace period follows. A
+  callback that exceeds its limit gets SIGKILL: the child's own timer has already tried to end it.
 * Writes by a child carry the attempt id of its connection, not one that the child claims; the store refuses an old one.
 
 The supervisor never waits for a child: messages that a child does not read are queued, and a child that breaks the
@@ -37,6 +40,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from nbflow.authoring.task_runtime import EXECUTION, Outcome
 from nbflow.core.attempt_events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -134,6 +138,8 @@ class Try:
         self.started_at: datetime | None = None
         self.kill: Kill | None = None
         self.outcome: Event | None = None
+        self.ended: Event | None = None
+        """The outcome of a try that calls its callbacks now."""
         self.exit_reason = ""
         """Why the supervisor killed a process that broke the protocol; replaces the exit status in the report."""
         self.callbacks_run: tuple[str, ...] = ()
@@ -340,13 +346,35 @@ class Supervisor:
             kill = Kill(cause=Cause.LOAD_FAILED, error=error, retry=True)
             try_.add_timer(self.loop.call_later(seconds, partial(self._kill, try_, kill, at_once=True)))
 
-    def _limit_time(self, try_: Try) -> None:
+    def _limit_time(self, try_: Try, seconds_left: float | None = None) -> None:
+        """Limit the execution. ``seconds_left``: less than ``execution_timeout`` for a task that was deferred."""
         seconds = try_.submission.task.execution_timeout
         if seconds is not None:
             error = f"the task ran longer than its execution_timeout of {seconds:g} s"
             kill = Kill(cause=Cause.EXECUTION_TIMEOUT, error=error, retry=True)
-            delay = seconds + self._options.timeout_margin_seconds
+            delay = min(seconds, seconds_left or seconds) + self._options.timeout_margin_seconds
             try_.add_timer(self.loop.call_later(delay, partial(self._kill, try_, kill)))
+
+    def _limit_callback(self, try_: Try, name: str, seconds: float) -> None:
+        def kill() -> None:
+            try_.exit_reason = f"{name} ran longer than [core] callback_timeout, {seconds:g} s"
+            self._note(try_, f"{try_.exit_reason}, and could not be interrupted: SIGKILL sent")
+            if try_.child is not None:
+                try_.child.kill(signal.SIGKILL)
+
+        try_.add_timer(self.loop.call_later(seconds + self._options.timeout_margin_seconds, kill))
+
+    def _on_limit(self, try_: Try, message: Mapping[str, Any]) -> None:
+        if try_.kill is not None:  # the grace period is the limit
+            return
+        seconds, of = message["limit"], str(message.get("of"))
+        try_.cancel_timers()
+        if not isinstance(seconds, int | float):
+            return
+        if of == EXECUTION:
+            self._limit_time(try_, seconds)
+        else:
+            self._limit_callback(try_, of, seconds)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Kill a try; its end is reported when its process group is empty. False if this supervisor does not run it."""
@@ -395,6 +423,13 @@ class Supervisor:
             self._on_loaded(try_, message["loaded"])
         elif "request" in message:
             respond_to(child, message, partial(self._handle_request, try_, message.get("attempt")))
+        elif "limit" in message:
+            self._on_limit(try_, message)
+        elif "ended" in message:
+            outcome = self._outcome(try_, message, message["ended"])
+            try_.callbacks_run = tuple(outcome.callbacks_run)
+            if try_.kill is None:
+                try_.ended = outcome.event
         elif "outcome" in message:
             self._on_outcome(try_, message)
         else:
@@ -418,13 +453,17 @@ class Supervisor:
         else:
             self._limit_time(try_)
 
-    def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
-        outcome = protocol.unpack_outcome(message["outcome"])
+    def _outcome(self, try_: Try, message: Mapping[str, Any], packed: Any) -> Outcome:
+        outcome = protocol.unpack_outcome(packed)
         if message.get("attempt") != try_.workload.attempt_id or outcome.event.attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("an outcome with the id of another attempt")
+        return outcome
+
+    def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
+        outcome = self._outcome(try_, message, message["outcome"])
         try_.callbacks_run = tuple(outcome.callbacks_run)
         child = try_.child
-        if try_.kill is not None or try_.outcome is not None or child is None:
+        if (try_.kill is not None and try_.ended is None) or try_.outcome is not None or child is None:
             return
         try_.cancel_timers()
         try_.add_timer(self.loop.call_later(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
@@ -452,7 +491,9 @@ class Supervisor:
         """The process group of a try is empty."""
         try_.cancel_timers()
         if not try_.reported:
-            if try_.kill is not None:
+            if try_.ended is not None:
+                event = try_.ended
+            elif try_.kill is not None:
                 event = self._killed(try_, try_.kill)
             elif try_.outcome is not None:
                 event = try_.outcome
