@@ -17,7 +17,7 @@ from nbflow.core import run_changes
 from nbflow.core.plan import Callback
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import INLINE, Run, RunKey, TaskKey
-from nbflow.core.states import RUN_FINISHED, RunState, TaskState
+from nbflow.core.states import RUN_FINISHED, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
@@ -104,14 +104,14 @@ def run_inline(
             watch(run)
         after_loop = None if each_loop is None else partial(each_loop, run)
         drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None, each_loop=after_loop)
-    except BaseException:  # Ctrl-C or a debugger's quit: no other process continues this run
-        app.operations("test").mark_run(run.key, RunState.FAILED)
+    except BaseException as error:  # Ctrl-C or a debugger's quit: no other process continues this run
+        app.operations("test").abandon_run(run.key, f"{type(error).__name__} ended it")
         raise
     finished = app.store.run(run.key)
     assert finished is not None
     if finished.state not in RUN_FINISHED:
         log_waits(app, [run.key], "no event in this process can change that; the run is marked failed")
-        app.operations("test").mark_run(run.key, RunState.FAILED)
+        app.operations("test").abandon_run(run.key, "no event in its process could continue it")
         finished = app.store.run(run.key)
         assert finished is not None
     return finished
