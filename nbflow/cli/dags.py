@@ -174,6 +174,10 @@ def list_runs(call: Call) -> None:
         empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
+    if args.output == "table":
+        for row in rows:
+            if row.note:
+                print(output.printable(f"{row.run_id}: {row.note}"))
 
 
 NEXT_COLUMNS = ("logical_date", "data_interval_start", "data_interval_end", "run_after")

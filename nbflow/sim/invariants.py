@@ -173,9 +173,7 @@ _OUTCOMES = frozenset(
     }
 )
 """Causes by which an attempt itself changes its instance."""
-_MARKED = frozenset(
-    {RunCause.MARKED_SUCCESS, RunCause.MARKED_FAILED, RunCause.BACKFILL_CANCELLED, RunCause.ABANDONED}
-)
+_MARKED = frozenset({RunCause.MARKED_SUCCESS, RunCause.MARKED_FAILED, RunCause.BACKFILL_CANCELLED, RunCause.ABANDONED})
 """Causes from outside the run: its DAG's callbacks are not called."""
 _CALLBACK_OF: dict[str, str] = {
     TaskState.SUCCESS: "success",

@@ -1,4 +1,4 @@
-"""Why the tasks of a run wait, and what failed in it."""
+"""Why the tasks of a run wait or have ended, and why the run has."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
+from nbflow.views.ends import end_reasons, last_events
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 
@@ -34,7 +35,7 @@ class WhyRunQuery(Query["WhyRunView"]):
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` are those of the wait, ``until`` is when it
     ends without a command, and ``suggestions`` are the commands in ``reason``. ``error`` is the last line of the last
-    try's error."""
+    try's error, or the reason of an upstream_failed instance."""
 
     task_id: str
     map_index: int = -1
@@ -88,6 +89,10 @@ class WhyRunView(View):
     rows: tuple[WhyRow, ...] = ()
     failures: tuple[FailedTry, ...] = ()
     """In the order in which the tries were queued."""
+    end: str = ""
+    """Why the run has ended; "" before."""
+    suggestions: tuple[SuggestedCommand, ...] = ()
+    """Commands that make tasks of an ended run run again."""
 
     @property
     def wake_at(self) -> datetime | None:
@@ -106,10 +111,14 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
     waits = explain_run(store, run.key, running_schedulers(store, settings, now), now)
     attempts = store.attempts(run.key)
     errors = last_errors(attempts)
+    tis = store.instances(run.key)
+    ends = end_reasons(spec, run, tis, last_events(store, run.key), errors)
     rows = []
-    for ti in in_dag_order(store.instances(run.key), list(spec.tasks)):
+    for ti in in_dag_order(tis, list(spec.tasks)):
         wait = waits.get(ti.key)
         error = errors.get(ti.key, "") if shows_error(ti) else ""
+        if ti.state is TaskState.UPSTREAM_FAILED and ti.key in ends:
+            error = ends[ti.key].text
         if wait is not None or error:
             rows.append(
                 WhyRow(
@@ -128,6 +137,8 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
         run_id=run.run_id,
         run=run_title(run, zone),
         run_state=run.state.value,
+        end=ends[None].text if None in ends else "",
+        suggestions=tuple(ends[None].suggestions) if None in ends else (),
         rows=tuple(rows),
         failures=tuple(
             FailedTry(task_id=a.key.task_id, map_index=a.key.map_index, try_number=a.try_number, error=a.error)

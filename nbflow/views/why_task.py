@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
-from nbflow.core.states import FAILED_STATES, FINISHED
+from nbflow.core.snapshot import Instance, Run, TaskKey
+from nbflow.core.states import FINISHED
 from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
-from nbflow.suggested_commands import SuggestedCommand, respelled, suggest
+from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, View
+from nbflow.views.ends import end_reason
 from nbflow.views.lookups import run_of, version_of
-from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
+from nbflow.views.shared import EventRow, event_rows, in_zone, run_title, zone_of
+from nbflow.views.why_run import last_errors
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
@@ -73,20 +75,21 @@ class WhyTaskView(View):
 def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) -> WhyTaskView:
     """Raises DagRunNotFound or TaskInstanceNotFound."""
     run = run_of(store, query.dag_id, query.run_id)
-    zone = zone_of(version_of(store, run.dag_id, run.version).spec)
+    spec = version_of(store, run.dag_id, run.version).spec
+    zone = zone_of(spec)
     ti = _instance(store, run, query)
     wait = explain_task(store, run.key, ti.key, running_schedulers(store, settings, now), now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
-    error = _last_error(store, run.key, ti.key)
+    errors = last_errors(store.attempts(run.key))
+    error = errors.get(ti.key, "")
     grounds: list[str] = []
     suggestions = tuple(wait.suggestions) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
-        headline = cause_text(events[-1].cause) if events else f"It is {ti.state.value}."
-        if ti.state in FAILED_STATES:
-            grounds += [error] if error else []
-            words = (run.dag_id, ti.task_id)
-            suggestions = (suggest("logs", *words, run.run_id), suggest("tasks clear", *words, "--run", run.run_id))
+        headline = f"It is {ti.state.value}."
+        if events:
+            reason = end_reason(spec, events[-1], errors)
+            headline, suggestions = reason.text, reason.suggestions
     elif error:
         grounds.append(f"Previous try: {error}")
     return WhyTaskView(
@@ -114,13 +117,6 @@ def _instance(store: Store, run: Run, query: WhyTaskQuery) -> Instance:
             hint="Mapped task instances are created when the upstream result is known." if key.map_index >= 0 else "",
         )
     return next((ti for ti in tis if ti.state not in FINISHED), tis[0])
-
-
-def _last_error(store: Store, run: RunKey, key: TaskKey) -> str:
-    """The last line of the last try's error, or ""."""
-    attempts = store.attempts(run, key)
-    lines = (attempts[-1].error or "").strip().splitlines() if attempts else []
-    return lines[-1] if lines else ""
 
 
 def _sentence(text: str) -> str:
