@@ -13,7 +13,7 @@ FLOOR = "one search for each form of a secret in the text, by str.find"
 
 
 def measure(bench: Bench) -> list[Figure]:
-    from nbflow.secrets import Masker
+    from nbflow.secrets_masker import Masker
 
     masker = Masker(SECRETS)
     third = int(bench.megabytes * 1_000_000) // 3

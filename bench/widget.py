@@ -8,12 +8,12 @@ from bench.world import Bench
 TASKS = 300
 FRAME_MS = 16.0
 """Duration of a frame on a 60 Hz screen; a longer update is visible as a jerk."""
-PUSHES = """async runs => { const ids = Object.keys(model.get("states")), took = [];
+PUSHES = """async runs => { const ids = Object.keys(model.get("base").document.states), took = [];
   for (let k = 0; k < runs; k++) {
-    const states = {};
-    ids.forEach((id, j) => states[id] = {state: ["queued", "running", "success"][(j + k) % 3]});
+    const patch = ids.map((id, j) => (
+      {op: "set", path: ["states", id, "state"], value: ["queued", "running", "success"][(j + k) % 3]}));
     const start = performance.now();
-    model.push({states});
+    model.push({patch: [...model.get("patch"), ...patch]});
     await null; await null;
     took.push(performance.now() - start);
   }

@@ -23,6 +23,7 @@ from nbflow.core.timetables import DataInterval, TimeRestriction, timetable_from
 from nbflow.errors import DagNotFound
 from nbflow.execution.logs import LogFolder
 from nbflow.secrets_backends import EnvironmentBackend, SecretsChain, providing
+from nbflow.secrets_masker import Masker
 from nbflow.store import open_store
 from nbflow.store.secrets_backend import StoreProvider
 
@@ -100,7 +101,9 @@ class App:
         core = self.settings.core
         return TimetableClient(
             lambda: SubprocessJobs(
-                environment=self._job_environment(), handle_request=self.task_api.handle_parse_request
+                environment=self._job_environment(),
+                handle_request=self.task_api.handle_parse_request,
+                sensitive_names=self.settings.core.sensitive_var_conn_names,
             ),
             loading=self.loading_options(),
             seconds=core.dagbag_import_timeout,
@@ -254,8 +257,13 @@ class App:
     @contextmanager
     def providing_secrets(self) -> Iterator[None]:
         """Inside the block, ``Variable`` and hooks in this process use the connections and variables of this App."""
-        with providing(self.secrets):
+        with providing(SecretsChain([self.secrets], writer=self.secrets, masker=self._given)):
             yield
+
+    @cached_property
+    def _given(self) -> Masker:
+        """Masks the secrets that this process has given to code outside of tries, such as DAG files that it loads."""
+        return Masker(sensitive_names=self.settings.core.sensitive_var_conn_names)
 
     @cached_property
     def task_api(self) -> TaskApi:
@@ -270,6 +278,7 @@ class App:
             now=self.clock.now,
             max_xcom_bytes=self.settings.core.max_xcom_bytes,
             sensitive_names=self.settings.core.sensitive_var_conn_names,
+            given=self._given,
         )
 
     def _trigger_dag(
@@ -344,7 +353,7 @@ class _LazySecretBox:
 
     @cached_property
     def _box(self) -> Any:
-        from nbflow.secrets import SecretBox
+        from nbflow.secret_box import SecretBox
 
         return SecretBox.of(self._settings)
 

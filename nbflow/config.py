@@ -20,6 +20,7 @@ the home.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -606,6 +607,14 @@ def prepare_home(settings: Settings) -> None:
         write_private(settings.home / FILE_NAME, default_toml().encode())
     except OSError as error:
         raise ConfigError(f"{settings.home} is not writable: {error.strerror}.", hint=SET_NBFLOW_HOME) from None
+
+
+def make_private(folder: str | os.PathLike[str]) -> None:
+    """Create a folder and its missing parents with mode 0700 (``os.makedirs`` applies a mode only to the last one)."""
+    if not os.path.isdir(folder):
+        make_private(os.path.dirname(os.path.abspath(folder)))
+        with contextlib.suppress(FileExistsError):  # another process has created it meanwhile
+            os.mkdir(folder, mode=0o700)
 
 
 def write_private(path: Path, content: bytes) -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from nbflow.errors import did_you_mean
+from nbflow.secrets_masker import MASK, sensitive_values
 
 #: Query key of a URI that holds the whole ``extra`` as JSON, where plain ``?a=b`` pairs cannot express it.
 EXTRA_KEY = "__extra__"
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -116,8 +116,6 @@ class Connection:
     def secrets(self, more: Iterable[str] = ()) -> list[str]:
         """The values to mask in all output: the password, and extras with sensitive names. ``more``: the words of
         [core] sensitive_var_conn_names."""
-        from nbflow.secrets import sensitive_values
-
         return [*([self.password] if self.password else []), *sensitive_values(self.extra_dejson, more)]
 
 

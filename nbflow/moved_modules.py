@@ -93,6 +93,7 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "nbflow.notebook.scheduled": "nbflow.notebook.schedule_notebook",
         "nbflow.notebook.scheduler_process": "nbflow.services.schedulers",
         "nbflow.notebook.views": "nbflow.views",
+        "nbflow.secrets": "nbflow.secrets_masker",
         "nbflow.serde_frames": "nbflow.serde_numpy_pandas",
         "nbflow.services.asked_timetables": "nbflow.services.custom_timetables",
         "nbflow.services.daemon": "nbflow.services.scheduler_process",

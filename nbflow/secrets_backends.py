@@ -21,11 +21,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from nbflow.connections import Connection
 from nbflow.errors import AirflowException, ConnectionNotFound
 from nbflow.suggested_commands import suggest
+
+if TYPE_CHECKING:
+    from nbflow.secrets_masker import Masker
 
 CONNECTION_PREFIXES = ("NBFLOW_CONN_", "AIRFLOW_CONN_")
 VARIABLE_PREFIXES = ("NBFLOW_VAR_", "AIRFLOW_VAR_")
@@ -78,19 +81,29 @@ class EnvironmentBackend:
 
 
 class SecretsChain:
-    """Backends in order; the first that has the value wins. Writes go to ``writer``, if there is one."""
+    """Backends in order; the first that has the value wins. Writes go to ``writer``, if there is one. Secrets in what
+    is read are added to ``masker``."""
 
-    def __init__(self, backends: Sequence[SecretsBackend], writer: Provider | None = None) -> None:
+    def __init__(
+        self, backends: Sequence[SecretsBackend], writer: Provider | None = None, *, masker: Masker | None = None
+    ) -> None:
         self._backends = tuple(backends)
         self._writer = writer
+        self.masker = masker
 
     def get_connection(self, conn_id: str) -> Connection | None:
         connections = (backend.get_connection(conn_id) for backend in self._backends)
-        return next((connection for connection in connections if connection is not None), None)
+        connection = next((connection for connection in connections if connection is not None), None)
+        if connection is not None and self.masker is not None:
+            self.masker.add_connection(connection)
+        return connection
 
     def get_variable(self, key: str) -> str | None:
         values = (backend.get_variable(key) for backend in self._backends)
-        return next((value for value in values if value is not None), None)
+        value = next((value for value in values if value is not None), None)
+        if value is not None and self.masker is not None:
+            self.masker.add_variable(key, value)
+        return value
 
     def set_variable(self, key: str, value: str, description: str | None = None) -> None:
         self._writer_for(key).set_variable(key, value, description)
@@ -134,6 +147,12 @@ def providing(provider: Provider) -> Iterator[None]:
 def current_provider() -> Provider:
     """Return the provider in effect: of ``providing``, else the installed one, else the environment."""
     return _provider.get() or _installed or SecretsChain([EnvironmentBackend(os.environ)])
+
+
+def mask_given(text: str) -> str:
+    """Mask the secrets that the provider in effect has given to the running code, if it keeps them."""
+    masker: Masker | None = getattr(_provider.get() or _installed, "masker", None)
+    return text if masker is None else masker.mask(text)
 
 
 def get_connection(conn_id: str) -> Connection:

@@ -397,7 +397,7 @@ def _message(error: Any, name: str) -> str:
     """The message of one of jsonschema's errors: the value, its path, the keyword and what it allows."""
     from jsonschema.exceptions import best_match
 
-    from nbflow.secrets import MASK, Masker
+    from nbflow.secrets_masker import MASK, Masker
 
     error = best_match([error])  # for anyOf and oneOf: the error of the branch that the value nearly fits, if any
     secret = _secret_name(error, name)
@@ -413,7 +413,7 @@ def _message(error: Any, name: str) -> str:
 
 def _secret_name(error: Any, name: str) -> str:
     """The first sensitive name on the path to the value, or nothing. A value that forms hide is sensitive, too."""
-    from nbflow.secrets import is_sensitive_name
+    from nbflow.secrets_masker import is_sensitive_name
 
     form = error.schema if isinstance(error.schema, Mapping) else {}
     if form.get("format") == "password" or form.get("writeOnly") is True:

@@ -19,7 +19,7 @@ from nbflow.core.attempt_events import Event
 from nbflow.core.snapshot import Run
 
 if TYPE_CHECKING:
-    from nbflow.secrets import Masker
+    from nbflow.secrets_masker import Masker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,10 @@ from nbflow.cli.terminal_command import OUTPUT, run_and_print, terminal_command
 from nbflow.commands import command_named
 from nbflow.commands.connections import FIELDS, format_of
 from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
-from nbflow.connections import MASK, Connection
+from nbflow.connections import Connection
 from nbflow.errors import NbflowError
 from nbflow.hooks import HOOKS
+from nbflow.secrets_masker import MASK
 
 COLUMNS = tuple(field.name for field in fields(Connection))
 

@@ -81,7 +81,7 @@ def test(call: Call) -> int:
         "run_id": tested.workload.run.run_id,
         "logical_date": tested.workload.run.logical_date,
         "state": state,
-        "xcoms": tested.pushed,
+        "xcoms": tested.shown,
     }
     call.show_one(row)
     return 1 if state == "failed" else 0

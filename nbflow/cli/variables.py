@@ -13,7 +13,6 @@ from nbflow.cli.terminal_command import OUTPUT, run_and_print, terminal_command
 from nbflow.command_arguments import switch
 from nbflow.commands import command_named
 from nbflow.commands.variables import is_described
-from nbflow.connections import MASK
 from nbflow.errors import NbflowError
 
 
@@ -29,7 +28,7 @@ def list_variables(call: Call) -> None:
 
 
 def _rows_with_values(call: Call) -> list[dict[str, Any]]:
-    from nbflow.secrets import is_sensitive_name
+    from nbflow.secrets_masker import MASK, is_sensitive_name
 
     more = call.settings.core.sensitive_var_conn_names
     return [

@@ -79,6 +79,8 @@ def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
             selected = tuple(_selected_tasks(task_ids, requested, regex))
             if not selected:
                 continue
+        if not args.run and not context.operations.can_run_again(run):
+            continue  # of many runs; the one that is named is refused with the reason
         keys = context.operations.clear(run.key, selected, dry_run=True, **_clear_options(args))
         if keys:
             plan.append(ClearedRun(run=run, task_ids=selected, keys=tuple(keys)))

@@ -159,7 +159,7 @@ def who(actor: str) -> str:
 
 
 def _skipped_by_task(end: End) -> EndReason:
-    by = str(end.detail.get("by", ""))
+    by = str(end.detail.get("by") or "an upstream task")
     task = end.dag.tasks.get(by.partition("[")[0])
     operator = task.operator if task is not None else ""
     if "LatestOnly" in operator:
@@ -185,6 +185,8 @@ def _failed(end: End) -> EndReason:
 
 def _fail_fast(end: End) -> EndReason:
     failed = str(end.detail.get("failed", ""))
+    if not failed:
+        return _plainly(end)
     text = f"{_with_error(end, failed, TaskState.FAILED)}, and the DAG has fail_fast=True."
     return EndReason(text=text, suggestions=_clear(end, failed.partition("[")[0], *_own(end)))
 

@@ -1,4 +1,4 @@
-"""The child: a process that runs one try of a task. It holds the DAG, its socket and its log, and no database."""
+"""The child: a process that runs one try of a task. It holds the DAG, its socket and its log's pipe; no database."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from nbflow.execution import protocol
 from nbflow.execution.logs import LogStream
 from nbflow.execution.protocol import Channel
 from nbflow.execution.task_client import TaskClient, request_over_channel, utc_now
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import install_provider
+from nbflow.secrets_masker import Masker
 
 if TYPE_CHECKING:
     from nbflow.execution.fork_server import LoadResult, UserCode
@@ -35,11 +35,8 @@ class SocketRuntime(TaskClient):
     """Sends requests to the supervisor, one at a time: threads of the task wait for each other. A process that the task
     forked must not send requests, because it would read responses that belong to the task."""
 
-    def __init__(
-        self, channel: Channel, attempt_id: str, *, sensitive_names: Sequence[str] = (), **options: Any
-    ) -> None:
-        masker = Masker(sensitive_names=sensitive_names)
-        super().__init__(self._request_over_socket, masker=masker, **options)
+    def __init__(self, channel: Channel, attempt_id: str, **options: Any) -> None:
+        super().__init__(self._request_over_socket, **options)
         self._channel = channel
         self._attempt_id = attempt_id
         self._lock = threading.Lock()
@@ -88,17 +85,20 @@ def run_work(
     load_result: LoadResult | None,
     message: Mapping[str, Any],
     fds: Sequence[int],
+    *,
+    given: Masker | None = None,
 ) -> NoReturn:
-    """Run the try in ``message``, send its outcome, exit."""
+    """Run the try in ``message``, send its outcome, exit. ``given``: masks what this process was given while it loaded
+    the DAG."""
     workload = protocol.unpack_workload(message["workload"])
     options = message.get("options") or {}
     runtime = SocketRuntime(
         channel,
         workload.attempt_id,
         max_xcom_bytes=int(options["max_xcom_bytes"]),
-        sensitive_names=options["sensitive_names"],
+        masker=given or Masker(sensitive_names=options["sensitive_names"]),
     )
-    _redirect_output(fds, runtime, max_bytes=int(options["max_log_bytes"]))
+    _redirect_output(fds, max_bytes=int(options["max_log_bytes"]))
     limit_memory(options.get("memory_limit_bytes"))
     _reseed_numpy()
     install_provider(runtime)
@@ -138,13 +138,16 @@ def _failed(workload: Workload, cause: Cause, error: str) -> dict[str, Any]:
     return protocol.pack_outcome(Outcome(event=event))
 
 
-def _redirect_output(fds: Sequence[int], runtime: TaskClient, *, max_bytes: int) -> None:
-    """Send standard output and standard error to the try's log, whose descriptor is the first of ``fds``."""
-    log = fds[0]
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    stream = LogStream(1, max_bytes=max_bytes, masker=runtime.masker)
+def _redirect_output(fds: Sequence[int], *, max_bytes: int) -> None:
+    """Send standard output and standard error to the pipe of the try's log: ``fds`` are its ends, to write and to read.
+
+    The reading end stays open in this process, and is not inherited by programs: see :mod:`nbflow.execution.logs`."""
+    writer, reader = fds
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+    os.set_inheritable(reader, False)
+    stream = LogStream(1, max_bytes=max_bytes)
     sys.stdout = sys.__stdout__ = stream  # type: ignore[assignment, misc]
     sys.stderr = sys.__stderr__ = stream.twin()  # type: ignore[assignment, misc]
 

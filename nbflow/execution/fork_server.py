@@ -54,6 +54,7 @@ from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient, request_over_channel
 from nbflow.secrets_backends import install_provider
+from nbflow.secrets_masker import Masker
 
 PR_SET_CHILD_SUBREAPER = 36
 WARM_UP_AFTER_SECONDS = 0.002
@@ -254,16 +255,18 @@ def run_child(
     """Wait for the first message and handle it; with ``warm_up``, run the warm-up while waiting."""
     os.setsid()
     channel = Channel(sock, blocking=True)
+    masker: Masker | None = None
     try:
         if load_result is not None and warm_up and not _readable_within(sock, WARM_UP_AFTER_SECONDS):
             user_code.warm_up()
         message, fds = channel.receive()
         if "load" in message:
-            load_result = _load(channel, user_code, message["load"])
+            masker = Masker(sensitive_names=message["load"].get("sensitive_names") or ())
+            load_result = _load(channel, user_code, message["load"], masker)
             if "workload" not in message:
                 _become_subreaper()
                 ForkServer(channel, user_code, load_result).serve()
-        run_work(channel, user_code, load_result, message, fds)
+        run_work(channel, user_code, load_result, message, fds, given=masker)
     except (ConnectionClosed, ProtocolError):
         pass
     os._exit(0)
@@ -281,14 +284,14 @@ def _readable_within(sock: socket.socket, seconds: float) -> bool:
     return True
 
 
-def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any]) -> LoadResult:
+def _load(channel: Channel, user_code: UserCode, source: Mapping[str, Any], masker: Masker) -> LoadResult:
     requests: list[str] = []
 
     def request(kind: str, args: Mapping[str, Any]) -> Any:
         requests.append(f"{kind.removeprefix('get_')} {next(iter(args.values()), '')}")
         return request_over_channel(channel, None, kind, args)
 
-    install_provider(TaskClient(request))
+    install_provider(TaskClient(request, masker=masker))
     try:
         load_result = user_code.load(source)
     finally:

@@ -1,7 +1,7 @@
 """The protocol between supervisor, fork servers and children: JSON messages over a socket pair, never pickle.
 
-A message is its length in four bytes, then that many bytes of JSON, always one object. File descriptors (a log, the
-socket of a new child) travel with a message that gives their number as ``"fds"``.
+A message is its length in four bytes, then that many bytes of JSON, always one object. File descriptors (a log's
+pipe, the socket of a new child) travel with a message that gives their number as ``"fds"``.
 
 Messages by sender and receiver::
 
@@ -13,7 +13,8 @@ Messages by sender and receiver::
                                 {"fork_failed": reason}
                                 {"exited": pid, "status": ...}  reaped, and its process group is empty
     supervisor -> child         {"load": {...}}                 become a DAG fork server: load this DAG, then serve
-                                {"workload": {...}, "fds": 1}   run this try; with "load" if the child has no DAG
+                                {"workload": {...}, "fds": 2}   run this try; with "load" if the child has no DAG.
+                                                                The ends of its log's pipe: to write, to read
                                 {"response": ...} or {"error": {"type", "message", "hint"}}
     child -> supervisor         {"loaded": {...}}               the report of loading the DAG
                                 {"request": kind, "args": {...}, "attempt": id}

@@ -48,7 +48,7 @@ from nbflow.core.states import Cause
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.executors.base import Report, Submission
-from nbflow.execution.logs import LogFile, LogFolder
+from nbflow.execution.logs import LogCopier, LogFile, LogFolder
 from nbflow.execution.process_identity import process_started
 from nbflow.execution.process_pool import (
     CORES,
@@ -67,7 +67,7 @@ from nbflow.sources.version_loading import LoadingOptions, VersionSource
 from nbflow.store.base import DagVersion
 
 TICK_SECONDS = 0.5
-"""While tries run: how often log sizes are checked, and the delay before a process id is stored. A try that ends within
+"""While tries run: how often leases are checked, and the delay before a process id is stored. A try that ends within
 the delay costs no write: the process id is needed only to kill orphans after the supervisor died, and such a process
 has exited by then."""
 START_SECONDS = 0.01
@@ -198,6 +198,7 @@ class Supervisor:
         self._process_pool = ProcessPool(
             self.loop, options.process_pool, handle_parse_request=task_api.handle_parse_request, log=log
         )
+        self._log_copier = LogCopier()
         self._starts: list[Report] = []
         self._start_timer: TimerHandle
         self._tick_timer: TimerHandle | None = None
@@ -279,6 +280,7 @@ class Supervisor:
             "version": VersionSource.of(version, self._options.loading).to_json(),
             "digest": version.spec.digest,
             "logging_level": self._options.limits.get("logging_level", "INFO"),
+            "sensitive_names": list(self._task_api.sensitive_names),
         }
         return Source(dag_id=version.dag_id, version=version.number, payload=payload)
 
@@ -303,7 +305,8 @@ class Supervisor:
     def _send_work(self, try_: Try, allocation: Allocation, child: ChildProcess) -> None:
         workload, options = try_.workload, self._options
         try:
-            try_.log = log = options.logs.open(workload.run.key, try_.key, workload.try_number)
+            log = self._open_log(try_)
+            pipe = log.open_pipe()
         except (OSError, NbflowError) as error:
             child.kill(signal.SIGKILL)
             text = f"the log cannot be opened: {error}"
@@ -320,7 +323,7 @@ class Supervisor:
             "options": {
                 "max_xcom_bytes": self._task_api.max_xcom_bytes,
                 "sensitive_names": list(self._task_api.sensitive_names),
-                "max_log_bytes": max(0, log.max_bytes - os.fstat(log.fileno()).st_size),
+                "max_log_bytes": log.room,
                 "limits": dict(options.limits),
                 "memory_limit_bytes": options.memory_limit_bytes,
             },
@@ -331,12 +334,20 @@ class Supervisor:
         else:
             self._limit_time(try_)
         try_.started_at = self._now()
+        self._log_copier.add(log)
         try:
-            child.send(message, [log.fileno()])
+            child.send(message, [pipe.writer, pipe.reader])
         except protocol.ProtocolError as error:
             child.kill(signal.SIGKILL)
             try_.exit_reason = f"the task's arguments could not be sent to it: {error}"
         self._queue(try_, Started(attempt_id=workload.attempt_id, at=try_.started_at))
+
+    def _open_log(self, try_: Try) -> LogFile:
+        """Raises OSError and NbflowError; see :meth:`LogFolder.open`."""
+        run, masker = try_.workload.run, self._task_api.masker()
+        masker.add_from([run.conf, try_.workload.next_kwargs])
+        try_.log = self._options.logs.open(run.key, try_.key, try_.workload.try_number, masker=masker)
+        return try_.log
 
     # --- limits
     def _limit_load(self, try_: Try) -> None:
@@ -436,11 +447,12 @@ class Supervisor:
             raise protocol.ProtocolError(f"unknown message: {sorted(message)[:3]}")
 
     def _handle_request(self, try_: Try, attempt_id: object, kind: str, args: Mapping[str, Any]) -> Any:
-        if attempt_id is None:  # code that is being loaded
-            return self._task_api.handle_parse_request(kind, args)
-        if attempt_id != try_.workload.attempt_id:
+        if attempt_id is not None and attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("a request with the id of another attempt")
-        return self._task_api.handle(try_.workload, kind, args)
+        masker = None if try_.log is None else try_.log.masker
+        if attempt_id is None:  # code that is being loaded
+            return self._task_api.handle_parse_request(kind, args, masker=masker)
+        return self._task_api.handle(try_.workload, kind, args, masker=masker)
 
     def _on_loaded(self, try_: Try, report: Mapping[str, Any]) -> None:
         """The child of a try has loaded the DAG itself."""
@@ -518,7 +530,7 @@ class Supervisor:
 
     def _fail_to_load(self, try_: Try, error: str, detail: str = "") -> None:
         with contextlib.suppress(OSError, NbflowError):
-            try_.log = self._options.logs.open(try_.workload.run.key, try_.key, try_.workload.try_number)
+            self._open_log(try_)
             self._note(try_, "\n".join(filter(None, (error, detail))))
         self._end(try_, Failed(**self._event_fields(try_), cause=Cause.LOAD_FAILED, error=error))
 
@@ -533,6 +545,8 @@ class Supervisor:
         try_.reported = True
         self._tries.pop(try_.workload.attempt_id, None)
         self._exiting.add(try_)
+        if try_.log is not None:
+            try_.log.finish()  # whoever sees the end of the try finds its whole log
         self._queue(try_, event)
         if not isinstance(event, Failed):
             return
@@ -564,10 +578,11 @@ class Supervisor:
     def _close_log(self, try_: Try) -> None:
         if try_.log is not None:
             log, try_.log = try_.log, None
+            self._log_copier.remove(log)
             with contextlib.suppress(OSError):
                 log.close()
 
-    # --- leases and log sizes, while tries run
+    # --- leases, while tries run
     def _start_ticking(self) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
@@ -580,10 +595,6 @@ class Supervisor:
         if self.idle:
             self._idle_timer = self.loop.call_later(IDLE_SECONDS, self._process_pool.retire_idle)
             return
-        for try_ in (*self._tries.values(), *self._exiting):
-            if try_.log is not None:
-                with contextlib.suppress(OSError):
-                    try_.log.trim()
         self._store_processes()
         if self.loop.monotonic() - self._last_heartbeat >= self._options.heartbeat_seconds:
             self._renew_leases()
@@ -654,6 +665,7 @@ class Supervisor:
         self._tries.clear()
         self._exiting.clear()
         self._process_pool.stop()
+        self._log_copier.stop()
         self.loop.close()
 
 

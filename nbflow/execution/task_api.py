@@ -20,8 +20,8 @@ from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.task_client import DEFAULT_XCOM_BYTES, TaskClient, utc_now
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import Provider
+from nbflow.secrets_masker import Masker
 from nbflow.store.base import Store
 
 TriggerDag = Callable[..., Run]
@@ -48,32 +48,39 @@ class TaskApi:
     max_xcom_bytes: int = DEFAULT_XCOM_BYTES
     sensitive_names: tuple[str, ...] = ()
     """More words that mark a name as sensitive ([core] sensitive_var_conn_names)."""
+    given: Masker | None = None
+    """Masks what this process has given to code that it loads itself: a task of that code may print it."""
 
-    def handle(self, workload: Workload, kind: str, args: Mapping[str, Any]) -> Any:
-        """Handle a request of a try; returns the JSON response. Raises :class:`RequestRefused`, or the handler's
-        NbflowError."""
+    def handle(self, workload: Workload, kind: str, args: Mapping[str, Any], *, masker: Masker | None = None) -> Any:
+        """Handle a request of a try; returns the JSON response. The secrets in both are added to ``masker``. Raises
+        :class:`RequestRefused`, or the handler's NbflowError."""
         handler = _HANDLERS.get(kind)
         if handler is None:
             raise RequestRefused(f"a task cannot request {kind!r}")
         try:
-            return handler(self, workload, **args)
+            response = handler(self, workload, **args)
+            _add_secrets(masker, kind, args, response)
+            return response
         except (TypeError, ValueError) as error:
             if isinstance(error, NbflowError):
                 raise
             raise RequestRefused(f"{kind}: {error}") from None
 
-    def handle_parse_request(self, kind: str, args: Mapping[str, Any]) -> Any:
-        """Handle a request of a DAG file that is being loaded: no attempt, and reads only."""
+    def handle_parse_request(self, kind: str, args: Mapping[str, Any], *, masker: Masker | None = None) -> Any:
+        """Handle a request of a DAG file that is being loaded: no attempt, and reads only. ``masker``: see
+        :meth:`handle`."""
         if kind not in PARSE_REQUESTS:
             raise RequestRefused(f"a DAG file cannot request {kind!r} while it is loaded", hint="Do it inside a task.")
         try:
-            return _HANDLERS[kind](self, None, **args)
+            response = _HANDLERS[kind](self, None, **args)
+            _add_secrets(masker, kind, args, response)
+            return response
         except TypeError as error:
             raise RequestRefused(f"{kind}: {error}") from None
 
     def masker(self) -> Masker:
         """A masker for one try."""
-        return Masker(sensitive_names=self.sensitive_names)
+        return Masker(sensitive_names=self.sensitive_names) if self.given is None else self.given.copy()
 
     def runtime(self, workload: Workload, *, now: Callable[[], datetime] | None = None) -> TaskClient:
         """A runtime for code that runs in this process."""
@@ -83,6 +90,18 @@ class TaskApi:
             masker=self.masker(),
             max_xcom_bytes=self.max_xcom_bytes,
         )
+
+
+def _add_secrets(masker: Masker | None, kind: str, args: Mapping[str, Any], response: Any) -> None:
+    """Mask the secrets of a request and its response."""
+    if masker is None:
+        return
+    if kind == "get_variable" and response is not None:
+        masker.add_variable(args["key"], response)
+    elif kind == "set_variable":
+        masker.add_variable(args["key"], args["value"])
+    elif kind == "get_connection" and response is not None:
+        masker.add_connection(Connection(**response))
 
 
 def _xcom_push(task_api: TaskApi, workload: Workload, *, key: str, value: str) -> None:

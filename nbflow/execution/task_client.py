@@ -20,7 +20,7 @@ from nbflow.execution import protocol
 
 if TYPE_CHECKING:
     from nbflow.execution.protocol import Channel
-    from nbflow.secrets import Masker
+    from nbflow.secrets_masker import Masker
 
 SendRequest = Callable[[str, Mapping[str, Any]], Any]
 """(kind, JSON arguments) -> JSON response; raises the error that the task API raised."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from nbflow.authoring.context import OldNameWarning
+from nbflow.secrets_backends import mask_given
+from nbflow.secrets_masker import Masker
 
 
 class LineFormatter(logging.Formatter):
@@ -16,6 +20,10 @@ class LineFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s | %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """In a process that runs more than a try (``dags test``), a line that goes to the terminal is masked here."""
+        return mask_given(super().format(record))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -30,6 +38,33 @@ class _CurrentStdoutHandler(logging.StreamHandler[TextIO]):
     @property
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stdout
+
+
+class _MaskedStream:
+    """Masks the text of each ``write``; everything else is that of ``stream``."""
+
+    def __init__(self, stream: TextIO, masker: Masker) -> None:
+        self._stream = stream
+        self._masker = masker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._stream.write(self._masker.mask(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self.write("".join(lines))
+
+
+@contextmanager
+def masked_output(masker: Masker) -> Iterator[None]:
+    """Mask what code in the block prints, for a try in a process that runs more (``dags test``, ``%dag test``): its
+    output is that of the terminal or cell, and not a log. Bytes and the output of subprocesses are not masked."""
+    stdout, stderr = (cast("TextIO", _MaskedStream(stream, masker)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        yield
 
 
 def setup_logging(stream: TextIO | None = None, *, level: str | int = "INFO") -> logging.Handler:

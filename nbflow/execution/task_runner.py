@@ -33,7 +33,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -61,9 +61,9 @@ from nbflow.errors import (
     UnmappableXComTypePushed,
     did_you_mean,
 )
-from nbflow.execution.task_log_format import setup_logging
-from nbflow.secrets import Masker
+from nbflow.execution.task_log_format import masked_output, setup_logging
 from nbflow.secrets_backends import providing
+from nbflow.secrets_masker import Masker
 from nbflow.serde import encode
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ def run_try(
         dag=dag, task=task, workload=workload, runtime=runtime, started=runtime.now(), own_process=own_process
     )
     attempt = _Attempt(ti, own_process=own_process, limits=limits, progress=progress)
-    with providing(runtime), running_in(ti.context):
+    output = nullcontext() if own_process or runtime.masker is None else masked_output(runtime.masker)
+    with providing(runtime), running_in(ti.context), output:
         try:
             event = attempt.run()
         except BaseException as error:
@@ -165,7 +166,7 @@ class _Attempt:
     def _for_display(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Rendered fields for display: plain JSON data, secrets masked, long texts truncated."""
         plain_fields = {name: as_json(value) for name, value in fields.items()}
-        masked = (self.masker or Masker()).mask_value(plain_fields)
+        masked = (self.masker or Masker()).mask_value(plain_fields, everywhere=True)
         return {name: _truncate(value, self.limits.max_field_characters) for name, value in masked.items()}
 
     def _execute(self, task: Any) -> Any:

@@ -17,7 +17,7 @@ from nbflow.execution.fork_server import UserCode
 from nbflow.execution.task_client import TaskClient, utc_now
 from nbflow.execution.task_log_format import setup_logging
 from nbflow.execution.task_runner import Limits, feeds_mapping, preload_modules, run_try
-from nbflow.secrets import Masker
+from nbflow.secrets_masker import Masker
 
 if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec

@@ -1,12 +1,17 @@
 """Handles of runs and backfills: results of the verbs that display themselves.
 
 A handle reads the metastore; the scheduler runs the tasks. While a run is displayed, one thread follows it and passes
-each change to the live graph, so that the main thread is not blocked.
+each new view to the live graph, so that the main thread is not blocked.
+
+The output that shows the end is sent twice: by that thread, and by the cell that waits for the end (``settle``). A
+message of a thread belongs to whichever cell was executed last, and nbclient stores only messages of the cell that it
+executes: it drops those that arrive between two cells.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -15,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.core.backfill import BackfillPlan
 from nbflow.core.snapshot import Instance, Run
-from nbflow.core.states import RUN_FINISHED
+from nbflow.core.states import LIVE, RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.commands import execute_by_name
@@ -29,7 +34,7 @@ from nbflow.ui.live import LiveGraph
 from nbflow.ui.mime_bundle import Bundle
 from nbflow.ui.view_bundles import backfill_bundle, graph_bundle
 from nbflow.views.backfill import BackfillQuery, BackfillView, backfill_view
-from nbflow.views.graph import GraphQuery, GraphView, changed_fields, operator_name
+from nbflow.views.graph import GraphQuery, GraphView, operator_name
 from nbflow.views.shared import cause_text, elapsed, in_zone, state_counts, zone_of
 from nbflow.views.task_log import TaskLogQuery
 from nbflow.views.why_run import WhyRunQuery
@@ -43,24 +48,26 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound="View")
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 1.0
 """Interval of polling for changes that the metastore does not announce: a saved notebook, a stopped scheduler."""
 
 
 class _Follower:
-    """A thread that calls ``update`` with each new state of a view until ``update`` returns True, then ``end``. It
-    waits ``interval_seconds`` after each call, and skips all states in between but the newest."""
+    """A thread that calls ``update`` with each new view of a query until ``update`` returns True or the feed is closed,
+    then ``end``. It waits ``interval_seconds`` after each call, and skips all views in between but the newest."""
 
     def __init__(
         self,
         session: Session,
         query: Query[V],
         update: Callable[[V], bool],
-        end: Callable[[], None],
+        end: Callable[[], None] | None = None,
         *,
         interval_seconds: float = 0.0,
     ) -> None:
-        self._watch = session.feed.watch(query)
+        self._query, self._watch = query, session.feed.watch(query)
         self._update, self._end, self._interval_seconds = update, end, interval_seconds
         self._stopped = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nbflow-follow", daemon=True)
@@ -70,11 +77,12 @@ class _Follower:
         try:
             with self._watch:
                 self._follow()
-            self._end()
-        except Exception:  # the session was closed, or the metastore is unreachable: the output keeps its last state
-            import logging
-
-            logging.getLogger(__name__).debug("Stopped following a run", exc_info=True)
+            if self._end is not None and not self._stopped.is_set():
+                self._end()
+        except NbflowError as error:
+            log.warning("The output of %r is no longer updated: %s", self._query, error)
+        except Exception:
+            log.exception("The output of %r is no longer updated because of an internal error", self._query)
 
     def _follow(self) -> None:
         view: Any = None
@@ -82,18 +90,16 @@ class _Follower:
             message = self._watch.next(POLL_SECONDS)
             if isinstance(message, (Snapshot, Change)):
                 view = message.view
-            if view is not None and self._update(view):
+            if view is not None and not self._stopped.is_set() and self._update(view):
                 return
             self._stopped.wait(self._interval_seconds)
 
-    def join(self, timeout: float) -> None:
-        """Wait until the thread has ended, for at most ``timeout`` seconds."""
-        self.thread.join(timeout)
-
-    def stop(self) -> None:
-        """Stop following; the output keeps its last state."""
+    def stop(self, timeout: float = 5) -> None:
+        """Stop following, without ``end``. Returns when the thread has ended, at the latest after ``timeout``
+        seconds."""
         self._stopped.set()
         self._watch.close()
+        self.thread.join(timeout)
 
 
 class _SchedulerTimeout:
@@ -170,9 +176,14 @@ class Waitable:
         return self._outcome
 
     def settle(self) -> None:
-        """Wait until the last update of the output is sent, since nbclient drops updates after the end of the cell."""
-        if self._follower is not None:
-            self._follower.join(5)
+        """Make the output show the end, in a message of the calling cell. The output of an unfinished run or backfill
+        stays live."""
+        if self._follower is not None and self.done:
+            self._follower.stop()
+            self._show_end()
+
+    def _show_end(self) -> None:
+        raise NotImplementedError
 
     def show(self) -> None:
         """Display the run or backfill, live until its end."""
@@ -284,8 +295,9 @@ class RunHandle(Waitable):
         if self.done:
             display(display_data(self.bundle()), raw=True)
             return
-        if self._follower is not None:
+        if self._follower is not None and self._live is not None:
             self._follower.stop()
+            self._live.finish()
         zone, clock = zone_of(self._spec), self._session.app.clock
         live = LiveGraph(
             self.graph(),
@@ -295,8 +307,17 @@ class RunHandle(Waitable):
             mime=display_data,
         )
         live.show(widgets=self._session.pictures)
-        graph_updates = _GraphUpdates(self._add_notes, live)
-        self._follower = _Follower(self._session, self._query, graph_updates.send, live.finish)
+
+        def update(view: GraphView) -> bool:
+            live.update(self._add_notes(view))
+            return view.run_state in RUN_FINISHED
+
+        self._live, self._follower = live, _Follower(self._session, self._query, update, live.finish)
+
+    def _show_end(self) -> None:
+        if self._live is not None:
+            self._live.update(self.graph())
+            self._live.finish()
 
     # --- the panel of a task; these methods are called on the publisher's thread
 
@@ -308,6 +329,11 @@ class RunHandle(Waitable):
         key: dict[str, Any] = {"task_id": task_id, "map_index": ti.map_index, **self.key._asdict()}
         why = self._session.fetch(WhyTaskQuery(**key))
         log = self._session.fetch(TaskLogQuery(**key))
+        store = self._session.app.store
+        # the events are in their order: the last move of an attempt out of a live state ended it
+        ends = {
+            event.attempt_id: event.target for event in store.events(run=self.key, key=ti.key) if event.source in LIVE
+        }
         return {
             "subtitle": operator_name(self._spec.tasks[task_id]),
             "why": {
@@ -319,15 +345,18 @@ class RunHandle(Waitable):
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
                 for line in log.lines[-PANEL_LINES:]
             ],
-            "attempts": [self._attempt(attempt) for attempt in self._session.app.store.attempts(self.key, ti.key)],
+            "attempts": [
+                self._attempt(attempt, ends.get(attempt.attempt_id, attempt.state))
+                for attempt in store.attempts(self.key, ti.key)
+            ],
             "actions": [{"label": "Clear", "name": "clear", "args": {"task_id": task_id}}] if ti.end_date else [],
         }
 
-    def _attempt(self, attempt: Attempt) -> Mapping[str, Any]:
+    def _attempt(self, attempt: Attempt, state: str) -> Mapping[str, Any]:
         started = in_zone(attempt.started_at, zone_of(self._spec))
         return {
             "try": attempt.try_number,
-            "state": attempt.outcome or attempt.state,
+            "state": state,
             "started": formatting.short_time(started) if started else "",
             "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
             "cause": cause_text(attempt.outcome or ""),
@@ -343,29 +372,6 @@ class RunHandle(Waitable):
 
 PANEL_LINES = 200
 """Number of log lines that the panel of a task shows."""
-
-
-class _GraphUpdates:
-    """Sends changes to a live graph. It remembers the last state that it sent, to send only differences."""
-
-    def __init__(self, add_notes: Callable[[GraphView], GraphView], live: LiveGraph) -> None:
-        self.add_notes, self.live = add_notes, live
-        self.tasks = {task.task_id: task for task in live.graph.tasks}
-        self.state = live.graph.run_state
-        self.footer = live.graph.footer
-
-    def send(self, view: GraphView) -> bool:
-        """Send the changes; returns whether the run has ended."""
-        graph = self.add_notes(view)
-        for task in graph.tasks:
-            changed = changed_fields(self.tasks[task.task_id], task)
-            if changed:
-                self.live.put(task.task_id, **changed)
-                self.tasks[task.task_id] = task
-        if (graph.run_state, graph.footer) != (self.state, self.footer):
-            self.live.put_graph(run_state=graph.run_state, footer=graph.footer)
-            self.state, self.footer = graph.run_state, graph.footer
-        return graph.run_state in ("success", "failed")
 
 
 class BackfillHandle(Waitable):
@@ -431,7 +437,9 @@ class BackfillHandle(Waitable):
         if self.backfill_id is None or _has_ended(displayed):
             display(display_data(backfill_bundle(displayed, now())), raw=True)
             return
-        handle = display(display_data(backfill_bundle(displayed, now())), raw=True, display_id=True)
+        if self._follower is not None:
+            self._follower.stop()
+        self._display = handle = display(display_data(backfill_bundle(displayed, now())), raw=True, display_id=True)
 
         def update(view: BackfillView) -> bool:
             nonlocal displayed
@@ -440,11 +448,11 @@ class BackfillHandle(Waitable):
                 handle.update(display_data(backfill_bundle(view, now())), raw=True)
             return _has_ended(view)
 
-        def end() -> None:
-            handle.update(display_data(self.bundle()), raw=True)
-
         query = BackfillQuery(backfill_id=self.backfill_id)
-        self._follower = _Follower(self._session, query, update, end, interval_seconds=PICTURE_SECONDS)
+        self._follower = _Follower(self._session, query, update, interval_seconds=PICTURE_SECONDS)
+
+    def _show_end(self) -> None:
+        self._display.update(display_data(self.bundle()), raw=True)
 
 
 def _states_of(view: BackfillView) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.taskinstance import plain
-from nbflow.config import Settings
+from nbflow.config import Settings, make_private
 from nbflow.errors import AirflowException, MissingExtra
 from nbflow.execution.logs import safe_name
 from nbflow.operators.base import BaseOperator
@@ -26,6 +26,7 @@ from nbflow.operators.python import CallsFunction
 
 if TYPE_CHECKING:
     from nbflow.authoring.context import Context
+    from nbflow.secrets_masker import Masker
 
 _TEMPLATE_SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -70,17 +71,21 @@ class NotebookOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         source, target = self._source(), self._target(context)
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(target.parent)
         ti = context["ti"]
         ti.xcom_push("output_nb", str(target))
         self.log.info("Executing %s into %s", source, target)
+        results: dict[str, Any] = {}
         try:
             self._run(source, target)
+            results = glued_results(_read(target))
         finally:
-            if self.html and target.exists():
-                page = write_html(target)
-                ti.xcom_push("output_html", str(page))
-        return glued_results(_read(target))
+            if target.exists():
+                _mask(target, ti.runtime.masker)
+                if self.html:
+                    page = write_html(target)
+                    ti.xcom_push("output_html", str(page))
+        return results
 
     def _source(self) -> Path:
         folder = getattr(self.dag, "folder", "") or "."
@@ -253,6 +258,17 @@ def _read(path: Path) -> Any:
     import nbformat
 
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _mask(path: Path, masker: Masker | None) -> None:
+    """Mask the secrets that the task was given in an executed notebook: in its parameters, sources and outputs."""
+    import nbformat
+
+    if masker is None or not masker.forms:
+        return
+    notebook = _read(path)
+    notebook.update(nbformat.from_dict(masker.mask_value(dict(notebook))))  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
 
 
 def _escaped(path: Path) -> str:

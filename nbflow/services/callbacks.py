@@ -17,13 +17,14 @@ from typing import Any
 
 from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
+from nbflow.config import make_private
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec
 from nbflow.errors import StoreError
 from nbflow.execution import protocol
-from nbflow.execution.logs import LogFolder, make_private
+from nbflow.execution.logs import LogFolder
 from nbflow.execution.task_runner import user_traceback
-from nbflow.secrets_backends import current_provider
+from nbflow.secrets_backends import current_provider, mask_given
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_version
 from nbflow.store.base import PendingCallback, Store
@@ -61,7 +62,7 @@ def run_callbacks(payload: Mapping[str, Any]) -> dict[str, Any]:
                 reason=payload["reason"],
                 at=datetime.fromisoformat(payload["at"]),
             )
-    return {"output": output.getvalue()[-64_000:], "errors": errors}
+    return {"output": mask_given(output.getvalue())[-64_000:], "errors": list(map(mask_given, errors))}
 
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.core.timetables import RecordedTimetable
 from nbflow.errors import NbflowError
+from nbflow.secrets_backends import mask_given
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
 from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_version
 
@@ -41,7 +42,7 @@ def compute_runs(payload: Mapping[str, Any]) -> dict[str, Any]:
                 return {"error": f"there are more than {MAX_RUNS:,} runs, too many for one backfill"}
             runs.append([moment.isoformat() for moment in (info.run_after, *info.data_interval)])
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": mask_given(f"{type(error).__name__}: {error}")}
     return {"runs": runs}
 
 

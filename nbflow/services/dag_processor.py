@@ -201,6 +201,7 @@ class _ProcessorLoop:
             handle_request=processor._task_api_of(store).handle_parse_request,
             log=log.warning,
             memory_limit_bytes=settings.core.task_memory_limit * 2**20 or None,
+            sensitive_names=settings.core.sensitive_var_conn_names,
         )
         self.parser = Parser(
             self.subprocess_jobs,

@@ -221,11 +221,13 @@ class Operations:
             now = self.clock.now()
             snapshot, abandon = self._without_process(snapshot, now)
             change = run_changes.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
-            snapshot = advance(snapshot, change.ops)
+            clear = self._with_source(advance(snapshot, change.ops), partial(cleared, now=now), now)
+            return merged((abandon, change, clear))
+
+        def cleared(snapshot: Snapshot, now: datetime) -> Plan:
             selected = run_changes.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
             selected = run_changes.with_setups(snapshot.dag, selected)
-            clear = run_changes.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
-            return self._reopening(snapshot, merged((abandon, change, clear)))
+            return run_changes.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
 
         if dry_run:
             return _cleared(plan(self.snapshot(run)))
@@ -245,30 +247,37 @@ class Operations:
         plan = run_changes.fail_run(snapshot, RunCause.ABANDONED, now, {"reason": "its process died"})
         return advance(snapshot, plan.ops), plan
 
-    def _reopening(self, snapshot: Snapshot, plan: Plan) -> Plan:
-        """The plan, unless it reopens a test run that no scheduler can continue. Raises NbflowError for that."""
-        run, changes = snapshot.run, [op for op in plan.ops if isinstance(op, ChangeVersion)]
-        reopens = any(isinstance(op, RunMove) and op.target is RunState.QUEUED for op in plan.ops)
-        if not reopens or self._can_reopen(run, changes[0].number if changes else run.version):
-            return plan
-        again = suggest("dags test", run.dag_id, *([run.logical_date.isoformat()] if run.logical_date else []))
-        newest, fileloc = self.store.version(run.dag_id), self.version(run.dag_id, run.version).fileloc
-        hint, suggestions = f"Test it again: {again}", [again]
-        if newest is not None and newest.files:
-            clear = suggest("tasks clear", run.dag_id, "--run", run.run_id, "--newest")
-            hint, suggestions = f"To run it with the saved file: {clear}. {hint}", [clear, again]
-        elif fileloc:
-            hint = f"{hint} -S {shlex.quote(fileloc)}"
-        raise NbflowError(
-            f"Run {run.run_id} of {run.dag_id} is a test run whose process has ended. Its DAG's source is not stored, "
-            "so no scheduler can run its tasks again.",
-            hint=f"{hint}.",
-            suggestions=tuple(suggestions),
-        )
+    def can_run_again(self, run: Run) -> bool:
+        """Whether a cleared run runs again. A finished test run does not, if no source of its DAG is stored."""
+        return self._version_to_reopen(run) is not None
 
-    def _can_reopen(self, run: Run, version: int) -> bool:
-        """Whether a scheduler can run the tasks of a finished run. The version of a test run may have no source."""
-        return not (run.triggered_by or "").startswith(INLINE) or bool(self.version(run.dag_id, version).files)
+    def _version_to_reopen(self, run: Run) -> DagVersion | None:
+        """The DAG version by which schedulers can continue a finished run: its own, but if that is of ``dag.test()``
+        and has no source, the newest one; None if that has none either."""
+        own, newest = self.version(run.dag_id, run.version), self.store.version(run.dag_id)
+        if not (run.triggered_by or "").startswith(INLINE) or own.files:
+            return own
+        return newest if newest is not None and newest.files else None
+
+    def _with_source(self, snapshot: Snapshot, make_plan: Callable[[Snapshot], Plan], now: datetime) -> Plan:
+        """The plan; if it reopens a test run without a stored source, on the newest version. Raises NbflowError if
+        there is none."""
+        plan = make_plan(snapshot)
+        reopens = any(isinstance(op, RunMove) and op.target is RunState.QUEUED for op in plan.ops)
+        if not reopens or any(isinstance(op, ChangeVersion) for op in plan.ops):
+            return plan
+        run, version = snapshot.run, self._version_to_reopen(snapshot.run)
+        if version is None:
+            again = suggest("dags test", run.dag_id, *([run.logical_date.isoformat()] if run.logical_date else []))
+            fileloc = self.version(run.dag_id, run.version).fileloc
+            raise NbflowError(
+                f"Run {run.run_id} of {run.dag_id} is a test run whose process has ended. Its DAG's source is not "
+                "stored, so no scheduler can run its tasks again.",
+                hint=f"Test it again: {again}{f' -S {shlex.quote(fileloc)}' if fileloc else ''}.",
+                suggestions=(again,),
+            )
+        change = run_changes.change_version(snapshot, version.spec, version.number, now)
+        return merged((change, make_plan(advance(snapshot, change.ops)))) if change else plan
 
     def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState, *, dry_run: bool = False) -> Plan:
         """Mark task instances success, failed or skipped. Failed tasks downstream are cleared, so that the run
@@ -281,8 +290,13 @@ class Operations:
             now, marked = self.clock.now(), {key.task_id for key in keys} & snapshot.dag.tasks.keys()
             mark = run_changes.mark(snapshot, keys, state, now)
             downstream = run_changes.select(snapshot.dag, marked, downstream=True) - marked
-            clear = run_changes.clear(advance(snapshot, mark.ops), downstream, now, only_failed=True)
-            return merged((mark, clear)) if self._can_reopen(snapshot.run, snapshot.run.version) else mark
+            if not self.can_run_again(snapshot.run):
+                return mark
+
+            def cleared(snapshot: Snapshot) -> Plan:
+                return run_changes.clear(snapshot, downstream & snapshot.dag.tasks.keys(), now, only_failed=True)
+
+            return merged((mark, self._with_source(advance(snapshot, mark.ops), cleared, now)))
 
         if dry_run:
             return plan(self.snapshot(run))
@@ -441,11 +455,9 @@ class Operations:
         assert entry.run_id is not None
         if entry.reset:
             snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
-            change = Plan()
-            if not self._can_reopen(snapshot.run, snapshot.run.version):
-                change = run_changes.change_version(snapshot, version.spec, version.number, now)
-                snapshot = advance(snapshot, change.ops)
-            plan = merged((change, run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now)))
+            plan = self._with_source(
+                snapshot, lambda snapshot: run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now), now
+            )
             return replace(plan, ops=tuple(_as_backfill_run(op) for op in plan.ops))
         run = Run(
             dag_id=version.dag_id,

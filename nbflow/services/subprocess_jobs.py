@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -90,9 +90,10 @@ class SubprocessJobs:
         handle_request: Callable[[str, Mapping[str, Any]], Any],
         log: Callable[[str], None] = lambda text: None,
         memory_limit_bytes: int | None = None,
+        sensitive_names: Sequence[str] = (),
     ) -> None:
         self.loop = EventLoop()
-        self._memory_limit_bytes = memory_limit_bytes
+        self._common = {"memory_limit_bytes": memory_limit_bytes, "sensitive_names": list(sensitive_names)}
         self._handle_request = handle_request
         options = ProcessPoolOptions(environment=environment, command=COMMAND)
         self._process_pool = ProcessPool(self.loop, options, handle_parse_request=handle_request, log=log)
@@ -144,4 +145,4 @@ class SubprocessJobs:
         timer = self.loop.call_later(seconds, time_out)
         child.on_message, child.on_exit = on_message, on_exit
         child.on_hangup = lambda reason: child.kill(signal.SIGKILL)
-        child.send({"load": {**payload, "memory_limit_bytes": self._memory_limit_bytes}})
+        child.send({"load": {**payload, **self._common}})

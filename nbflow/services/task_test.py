@@ -20,7 +20,7 @@ from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, Ski
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.timetables import timetable_from_spec
-from nbflow.errors import DagRunNotFound, NbflowError, TaskNotFound
+from nbflow.errors import AirflowException, DagRunNotFound, NbflowError, TaskNotFound
 from nbflow.execution.task_client import TaskClient
 from nbflow.execution.task_runner import executable_task, run_try
 from nbflow.secrets_backends import providing
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nbflow.app import App
     from nbflow.authoring.dag import DAG
     from nbflow.core.spec import DagSpec
+    from nbflow.secrets_masker import Masker
 
 
 @dataclass(kw_only=True)
@@ -45,26 +46,36 @@ class TaskTest:
     """(task id, key) -> XCom that replaces the stored one; for a mapped task the list of its instances' XComs."""
     pushed: dict[str, Any] = field(default_factory=dict)
     """XComs that the try pushed, by key."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """``pushed`` with masked secrets, for display."""
     rendered: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Run the try."""
         runtime = self._runtime()
-        return run_try(self.dag, self._task(), self.workload, runtime)
+        outcome = run_try(self.dag, self._task(), self.workload, runtime)
+        self.shown = (runtime.masker or self.app.task_api.masker()).mask_value(self.pushed)
+        return outcome
 
     def render(self) -> dict[str, Any]:
-        """The rendered template fields, with masked secrets."""
+        """The rendered template fields, with masked secrets. Raises AirflowException, in one line, for a template that
+        cannot be rendered."""
         runtime = self._runtime()
         ti = TaskInstance(
             dag=self.dag, task=self._task(), workload=self.workload, runtime=runtime, started=self.app.clock.now()
         )
-        with running_in(ti.context), providing(runtime):
-            task = executable_task(ti.task, ti.context)
-            ti.task = ti.context["task"] = task
-            task.render_template_fields(ti.context)
-        fields = {name: getattr(task, name) for name in task.template_fields}
         masker = runtime.masker or self.app.task_api.masker()
-        return {name: masker.mask_value(_display_value(value)) for name, value in fields.items()}
+        try:
+            with running_in(ti.context), providing(runtime):
+                task = executable_task(ti.task, ti.context)
+                ti.task = ti.context["task"] = task
+                task.render_template_fields(ti.context)
+        except NbflowError:
+            raise
+        except Exception as error:
+            raise _render_error(self.workload.task_id, error, masker) from error
+        fields = {name: getattr(task, name) for name in task.template_fields}
+        return {name: masker.mask_value(_display_value(value), everywhere=True) for name, value in fields.items()}
 
     def _task(self) -> Any:
         return self.dag.get_task(self.workload.task_id)
@@ -171,6 +182,13 @@ def _run(app: App, dag: DAG, spec: DagSpec, id_or_date: str | datetime | None, c
         conf=dict(conf),
         triggered_by="test",
     )
+
+
+def _render_error(task_id: str, error: Exception, masker: Masker) -> AirflowException:
+    """``Rendering bash_command of task 'a': '{{ x }}' failed: UndefinedError: 'x' is undefined.``"""
+    rendering = next(iter(getattr(error, "__notes__", ())), f"Rendering task {task_id!r}")
+    text = " ".join(f"{rendering} failed: {type(error).__name__}: {error}".rstrip(".").split())
+    return AirflowException(f"{masker.mask(text)}.")
 
 
 def _display_value(value: Any) -> Any:

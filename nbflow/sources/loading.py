@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.error_hints import error_hint
 from nbflow.errors import AirflowException, NbflowError
+from nbflow.secrets_backends import mask_given
 from nbflow.sources.source_units import Reader, SourceError, Unit
 from nbflow.sources.version_files import bundle, read_text, real_file, same_on_disk, write_version
 
@@ -151,7 +152,7 @@ def load_units(
         specs=specs,
         import_errors=(*errors, *compile_errors),
         files=files,
-        output=output.getvalue(),
+        output=mask_given(output.getvalue()),
         warnings=tuple(map(_warning_line, warned)),
         namespaces={namespace: vars(module) for namespace, module in modules.items()},
     )
@@ -297,8 +298,8 @@ def _message(error: BaseException) -> str:
     """One line: class and message."""
     if isinstance(error, SyntaxError):
         where = f" ({os.path.basename(error.filename)}, line {error.lineno})" if error.filename and error.lineno else ""
-        return f"{type(error).__name__}: {error.msg}{where}"
-    text = " ".join(f"{type(error).__name__}: {_text(error)}{error_hint(error)}".split()).rstrip(": ")
+        return mask_given(f"{type(error).__name__}: {error.msg}{where}")
+    text = mask_given(" ".join(f"{type(error).__name__}: {_text(error)}{error_hint(error)}".split()).rstrip(": "))
     return text if len(text) <= MAX_MESSAGE_CHARACTERS else text[: MAX_MESSAGE_CHARACTERS - 3] + "..."
 
 
@@ -316,7 +317,7 @@ def _detail(error: BaseException) -> str:
     except Exception:
         return _message(error)
     _remove_nbflow_frames(trace)
-    return "".join(trace.format()).rstrip()
+    return mask_given("".join(trace.format()).rstrip())
 
 
 def _remove_nbflow_frames(trace: traceback.TracebackException) -> None:
@@ -329,4 +330,4 @@ def _remove_nbflow_frames(trace: traceback.TracebackException) -> None:
 
 def _warning_line(warning: warnings.WarningMessage) -> str:
     name = os.path.basename(warning.filename)
-    return f"{name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"
+    return mask_given(f"{name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}")

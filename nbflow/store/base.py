@@ -277,7 +277,7 @@ def archived_table(name: str) -> str:
 
 
 class Box(Protocol):
-    """Encrypts and decrypts stored secrets (``nbflow.secrets.SecretBox``)."""
+    """Encrypts and decrypts stored secrets (``nbflow.secret_box.SecretBox``)."""
 
     def encrypt(self, text: str) -> str: ...
     def decrypt(self, stored: str) -> str: ...

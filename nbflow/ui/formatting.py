@@ -121,7 +121,8 @@ def note_stem(task: TaskView) -> str:
     """The line below a task's name, without the part that changes with the time."""
     if task.note:
         return task.note
-    if task.state in ("success", "failed", "skipped", "upstream_failed") and task.duration is not None:
+    ran = task.state in ("success", "failed") or (task.state == "skipped" and task.duration)
+    if ran and task.duration is not None:
         retried = f" · try {task.try_number}" if task.try_number > 1 else ""
         return duration(task.duration) + retried
     if task.state == "up_for_retry" and task.try_number:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 MAX_BYTES = 60_000
-GRAPH_MODULES = ("dom.js", "states.js", "panel.js", "graph.js", "widget.js")  # each after the modules that it imports
+GRAPH_MODULES = (
+    "dom.js",
+    "states.js",
+    "panel.js",
+    "graph.js",
+    "patches.js",
+    "widget.js",
+)  # each after the modules that it imports
 
 _IMPORT = re.compile(r"^import \{[^}\n]*\} from \"\./[a-z]+\.js\";$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function |const |let |class )", re.MULTILINE)

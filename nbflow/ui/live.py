@@ -1,12 +1,14 @@
-"""Live views: the thread that owns the widgets, the rate of updates, and the final output of a cell.
+"""Live graphs: the thread that owns the widgets, the rate of updates, and the final output of a cell.
 
 - One `Publisher` thread per process owns all widgets. Producers, on any thread, only `put`. The publisher collects the
-  items of a tenth of a second and passes each view its batch. `flush` and `close` do not wait for the period, and lose
-  nothing.
-- A `LiveGraph` shows widget, image and text in one output. When its run ends, the output is *updated* to the final
-  image and text: a saved notebook then holds the final picture, and never "model not found". Without widgets (no lab
-  extra, or no front end) the image itself is updated, at most once a second.
-- An error in a view never fails a run: it is logged, and the other views go on.
+  items of a tenth of a second and passes each view its batch. `close` does not wait for the period, and loses nothing.
+- A `LiveGraph` shows widget, image and text in one output. The widget has a base document and a patch from it to the
+  newest one (`nbflow.views.patches`), so that a browser that opens late has both. Without widgets (no lab extra, or no
+  front end) the image itself is updated, at most once a second.
+- `finish` replaces the output by the final image and text, on the thread that calls it: a saved notebook then holds the
+  final picture, and never "model not found". nbclient stores only messages of the cell that it executes; those of
+  another thread may belong to an earlier cell.
+- An error in a view never fails a run: it is logged, and the other views are still published.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
@@ -25,14 +27,18 @@ from typing import Any, Protocol
 from nbflow.core.states import STATE_MEANINGS
 from nbflow.ui import formatting
 from nbflow.ui.mime_bundle import Bundle
-from nbflow.ui.scene import Scene, scene
+from nbflow.ui.scene import Scene, same_scene, scene
 from nbflow.ui.view_bundles import graph_bundle
-from nbflow.views.graph import GraphView, folded_for_size, with_group_toggled
+from nbflow.views.graph import GraphView, folded_for_size, with_folded
+from nbflow.views.patches import Operation, patch
 from nbflow.views.shared import group_note, group_state, state_counts
 
 log = logging.getLogger(__name__)
 
-MAX_HZ = 10  # faster updates are not visible, and each message holds all states
+MAX_HZ = 10  # faster updates are not visible
+MAX_OPERATIONS = 200
+"""Maximum length of a widget's patch. Each message holds the whole patch; after more operations, the newest document
+becomes the base."""
 PICTURE_PERIOD_S = 1.0  # images flicker when they change more often
 WIDGET_SECONDS = 5.0
 """Minimum lifetime of a widget: if it is closed while the front end creates its model, that fails with "Failed to
@@ -40,7 +46,7 @@ initialize model". The final picture does not wait for this."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
-class View(Protocol):
+class Published(Protocol):
     """A view of the publisher; ``publish`` is called on the publisher's thread only."""
 
     def publish(self, batch: list[Any]) -> None: ...
@@ -51,21 +57,13 @@ class Publisher:
 
     def __init__(self, *, hz: float = MAX_HZ) -> None:
         self._period_s = 1 / hz
-        self._queue: queue.SimpleQueue[tuple[View, Any] | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Published, Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="nbflow-publisher", daemon=True)
         self._thread.start()
 
-    def put(self, view: View, item: Any) -> None:
+    def put(self, view: Published, item: Any) -> None:
         """Add an item for a view. Call on any thread; never blocks."""
         self._queue.put((view, item))
-
-    def flush(self, timeout_s: float = 5) -> bool:
-        """Publish all items put so far; False if that took longer than `timeout_s`."""
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("flush() waits for the publisher, so the publisher's own thread must not call it")
-        done = threading.Event()
-        self._queue.put(done)
-        return done.wait(timeout_s)
 
     def close(self, timeout_s: float = 5) -> None:
         """Publish the remaining items and end the thread."""
@@ -73,33 +71,27 @@ class Publisher:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        ended = False
-        while not ended:
-            first = self._queue.get()
-            batches, done, ended = self._collect(first)
+        closed = False
+        while not closed:
+            batches, closed = self._collect(self._queue.get())
             for view, batch in batches:
                 try:
                     view.publish(batch)
                 except Exception:
-                    log.exception("a live view could not be brought up to date")
-            for event in done:
-                event.set()
+                    log.exception("Error in a live view")
 
-    def _collect(self, item: Any) -> tuple[list[tuple[View, list[Any]]], list[threading.Event], bool]:
-        """The items of one period, by view; a flush or the end shortens the period."""
-        batches: dict[int, tuple[View, list[Any]]] = {}
+    def _collect(self, item: tuple[Published, Any] | None) -> tuple[list[tuple[Published, list[Any]]], bool]:
+        """The items of one period, by view, the first of which is ``item``; and whether the publisher was closed."""
+        batches: dict[int, tuple[Published, list[Any]]] = {}
         until = time.monotonic() + self._period_s
-        while True:
-            if item is None:
-                return list(batches.values()), [], True
-            if isinstance(item, threading.Event):
-                return list(batches.values()), [item], False
-            view, what = item
-            batches.setdefault(id(view), (view, []))[1].append(what)
+        while item is not None:
+            view, view_item = item
+            batches.setdefault(id(view), (view, []))[1].append(view_item)
             try:
                 item = self._queue.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                return list(batches.values()), [], False
+                return list(batches.values()), False
+        return list(batches.values()), True
 
 
 @cache
@@ -113,19 +105,20 @@ def publisher() -> Publisher:
 # -- traits of the widget
 
 
-def _ms(at: datetime | None) -> float | None:
-    return None if at is None else at.timestamp() * 1000
+def _ms(at: datetime) -> float:
+    return at.timestamp() * 1000
 
 
-def graph_traits(graph: GraphView, drawn: Scene) -> dict[str, Any]:
-    """The traits that change only with the DAG or a fold."""
+def widget_traits(view: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:
+    """The traits of a widget that shows the view."""
     meanings = {state.value: meaning for state, meaning in STATE_MEANINGS.items()}
-    return {"graph": drawn.as_json(), "footer": [part for part in graph.footer if part], "meanings": meanings}
+    base = {"number": 0, "document": document(view, drawn)}
+    return {"scene": drawn.as_json(), "meanings": meanings, "base": base, "patch": [], "now": _ms(now)}
 
 
-def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any]:
-    """The traits that change during a run: state and note of each drawn node, counts, and the header."""
-    tasks = {task.task_id: task for task in graph.tasks}
+def document(view: GraphView, drawn: Scene) -> dict[str, Any]:
+    """What changes during a run, as JSON: state and note of each node of the scene, counts, header and footer."""
+    tasks = {task.task_id: task for task in view.tasks}
     states: dict[str, dict[str, Any]] = {}
     for node in drawn.nodes:
         counts = state_counts(tasks[member].state for member in node.members)
@@ -133,15 +126,18 @@ def state_traits(graph: GraphView, drawn: Scene, now: datetime) -> dict[str, Any
             states[node.id] = {"state": group_state(counts), "note": group_note(counts)}
         else:
             task = tasks[node.id]
-            entry = {"state": task.state, "note": formatting.note_stem(task)}
-            times = {} if task.note else {"due": _ms(task.due), "since": _ms(task.since)}
-            states[node.id] = entry | {name: at for name, at in times.items() if at is not None}
-    header: dict[str, Any] = {"title": graph.dag_id, "schedule": graph.schedule, "paused": graph.paused}
-    if graph.run:
-        header |= {"run": graph.run, "run_state": graph.run_state}
-    if graph.next_run is not None:
-        header |= {"next": _ms(graph.next_run), "next_exact": formatting.exact(graph.next_run)}
-    return {"states": states, "counts": graph.counts() if graph.run else {}, "header": header, "now": _ms(now)}
+            states[node.id] = {"state": task.state, "note": formatting.note_stem(task)}
+            times = {} if task.note else {"due": task.due, "since": task.since}
+            states[node.id] |= {name: _ms(at) for name, at in times.items() if at is not None}
+    header: dict[str, Any] = {"title": view.dag_id, "schedule": view.schedule, "paused": view.paused}
+    if view.run:
+        header |= {"run": view.run, "run_state": view.run_state}
+    if view.next_run is not None:
+        header |= {"next": _ms(view.next_run), "next_exact": formatting.exact(view.next_run)}
+    footer = [part for part in view.footer if part]
+    # rows, since a patch keeps the order of rows, but not of the members of an object
+    rows = [{"id": state, "count": count} for state, count in view.counts().items()] if view.run else []
+    return {"states": states, "counts": rows, "header": header, "footer": footer}
 
 
 # -- one live graph
@@ -151,54 +147,78 @@ Details = Callable[[str], Mapping[str, Any]]
 Command = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A message from the browser, which expects a reply with the same number."""
+
+    number: int
+    name: str
+    args: Mapping[str, Any]
+
+
+_UPDATE, _CLOSE_WIDGET = "update", "close widget"
+
+
 class LiveGraph:
     """A graph in a cell's output that follows its run.
 
     `details(task_id)` returns the content of a task's panel (`Details` in js/panel.js), and `command(name, args)`
-    carries out the action of a button in it; both are called on the publisher's thread and should take a few ms. `now`
-    is the clock for the times shown. `mime` makes the output's MIME bundle (default: image and text). `keep_widget`
-    leaves the widget above the final picture, so that its panels still open; a trusted notebook that is opened without
-    its kernel then shows "model not found". Use: `show()`, any number of `put`, `finish()`.
+    executes the action of a button in it; both are called on the publisher's thread and should take a few ms. `now`
+    is the clock for the times shown. `mime` makes the output's MIME bundle (default: image and text). Use: `show()`,
+    any number of `update`, `finish()`.
     """
 
     def __init__(
         self,
-        graph: GraphView,
+        view: GraphView,
         *,
         now: Callable[[], datetime],
         details: Details | None = None,
         command: Command | None = None,
         mime: Callable[[Bundle], Mapping[str, str]] = Bundle.mime,
-        keep_widget: bool = False,
         publisher_: Publisher | None = None,
     ) -> None:
-        self.graph = folded_for_size(graph)
+        self._newest = view
+        self._folded = frozenset(group.group_id for group in folded_for_size(view).groups if group.folded)
         self._now, self._details, self._command = now, details, command
         self._publisher = publisher_ or publisher()
-        self._keep_widget, self._mime_of = keep_widget, mime
-        self._scene = scene(self.graph)
+        self._mime_of = mime
         self._widget: Any = None
         self._handle: Any = None
         self._pictured_at = 0.0
         self._shown_at = 0.0
         self._timer: threading.Timer | None = None
-        self._over = False
+        self._sending = threading.Lock()
+        self._finished = False
+        # What the browser shows; the publisher's thread changes it.
+        self._drawn_view = self.view
+        self._scene = scene(self._drawn_view)
+        self._document = document(self._drawn_view, self._scene)
+        self._base_number = 0
+        self._patch: list[Operation] = []
 
-    # producers, any thread
+    # any thread
 
-    def put(self, task_id: str, **changed: Any) -> None:
-        """Change fields (of `TaskView`) of a task: `put("load", state="running", since=at)`."""
-        self._publisher.put(self, ("task", task_id, changed))
+    @property
+    def view(self) -> GraphView:
+        """The newest view, with the groups folded as the user has folded them."""
+        return with_folded(self._newest, self._folded)
 
-    def put_graph(self, **changed: Any) -> None:
-        """Change fields of the `GraphView`: `put_graph(run_state="success")`."""
-        self._publisher.put(self, ("graph", "", changed))
+    def update(self, view: GraphView) -> None:
+        """Show a newer view. Never blocks."""
+        if view != self._newest:
+            self._newest = view
+            self._publisher.put(self, _UPDATE)
 
-    def finish(self, *, timeout_s: float = 5) -> None:
-        """Replace the output by the final picture. Returns after it was sent, so that nbclient stores it."""
-        self._publisher.put(self, ("finish", "", {}))
-        if not self._publisher.flush(timeout_s):
-            log.warning("the final picture of %s was not sent within %s s", self.graph.dag_id, timeout_s)
+    def finish(self) -> None:
+        """Replace the output by a picture of the newest view, in a message of the calling thread. May be called again,
+        by another cell or after another update."""
+        with self._sending:  # no older picture is sent after this one
+            first, self._finished = not self._finished, True
+            if self._handle is not None:
+                self._handle.update(self._mime(live=False), raw=True)
+        if first and self._widget is not None:
+            self._put_later(_CLOSE_WIDGET, self._shown_at + WIDGET_SECONDS - time.monotonic())
 
     def show(self, *, widgets: bool = True) -> None:
         """Display it in the running cell. `widgets=False` shows the picture alone."""
@@ -210,39 +230,46 @@ class LiveGraph:
         self._handle = display(self._mime(live=True), raw=True, display_id=True)
 
     def bundle(self) -> Bundle:
-        return graph_bundle(self.graph, self._now())
+        """The newest view as HTML, text and SVG."""
+        return graph_bundle(self.view, self._now())
 
     # the publisher's thread
 
     def publish(self, batch: list[Any]) -> None:
-        tasks: dict[str, dict[str, Any]] = {}
-        requests = []
-        finish = False
-        for kind, key, value in batch:
-            if kind == "task":
-                tasks.setdefault(key, {}).update(value)
-            elif kind == "graph":
-                self.graph = replace(self.graph, **value)
-            elif kind == "request":
-                requests.append((key, value))
-            elif kind == "finish":
-                finish = True
-            elif kind == "close":
-                self._widget.close()
-        self.graph = self.graph.with_states(tasks)
-        for name, args in requests:
-            self._answer(name, args)
-        if self._over:
-            return
-        if finish:
-            self._over = True
-            self._end()
-        elif self._widget is not None:
-            self._widget.patch(state_traits(self.graph, self._scene, self._now()) | {"footer": list(self.graph.footer)})
-        else:
-            self._picture()
+        """Reply to the requests of a batch, and send the newest view."""
+        for item in batch:
+            if isinstance(item, _Request):
+                self._reply(item)
+        with self._sending:
+            if not self._finished and self._widget is not None:
+                self._update_widget()
+            elif not self._finished:
+                self._update_picture()
+        if _CLOSE_WIDGET in batch:
+            self._widget.close()
 
-    def _picture(self) -> None:
+    def _update_widget(self) -> None:
+        """Send the widget the patch to the newest document, or a new base; nothing if the document is the same."""
+        before, view = self._document, self.view
+        redrawn = not same_scene(view, self._drawn_view)
+        if redrawn:
+            self._scene = scene(view)
+        self._drawn_view, self._document = view, document(view, self._scene)
+        operations = patch(before, self._document)
+        self._patch = [*self._patch, *operations]
+        traits: dict[str, Any] = {"now": _ms(self._now())}
+        if redrawn or len(self._patch) > MAX_OPERATIONS:
+            self._patch = []
+            self._base_number += 1
+            traits |= {"base": {"number": self._base_number, "document": self._document}, "patch": []}
+        else:
+            traits |= {"patch": self._patch}
+        if redrawn:
+            traits |= {"scene": self._scene.as_json()}
+        if redrawn or operations:
+            self._widget.send_traits(traits)
+
+    def _update_picture(self) -> None:
         """Update the image now, or at the end of the period."""
         if self._handle is None:
             return
@@ -251,22 +278,13 @@ class LiveGraph:
             self._pictured_at = time.monotonic()
             self._handle.update(self._mime(live=False), raw=True)
         elif self._timer is None or not self._timer.is_alive():
-            self._timer = threading.Timer(wait_s, self._publisher.put, (self, ("tick", "", {})))
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = self._put_later(_UPDATE, wait_s)
 
-    def _end(self) -> None:
-        if self._handle is not None:
-            self._handle.update(self._mime(live=self._keep_widget), raw=True)
-        if self._widget is not None and self._keep_widget:
-            self._widget.patch(state_traits(self.graph, self._scene, self._now()))
-        elif self._widget is not None:
-            left = threading.Timer(self._shown_at + WIDGET_SECONDS - time.monotonic(), self._let_go)
-            left.daemon = True
-            left.start()
-
-    def _let_go(self) -> None:
-        self._publisher.put(self, ("close", "", {}))
+    def _put_later(self, item: Any, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._publisher.put, (self, item))
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def _mime(self, *, live: bool) -> dict[str, Any]:
         mime: dict[str, Any] = dict(self._mime_of(self.bundle()))
@@ -279,52 +297,46 @@ class LiveGraph:
             from nbflow.ui.widgets import GraphWidget
         except ImportError:
             return None  # without the lab extra the picture itself is updated
-        traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
-        return GraphWidget(on_request=self._requested, **traits)
+        return GraphWidget(on_request=self._receive, **widget_traits(self._drawn_view, self._scene, self._now()))
 
-    def _requested(self, number: int, name: str, args: dict[str, Any]) -> None:
-        self._publisher.put(self, ("request", name, {"number": number, **args}))
+    def _receive(self, number: int, name: str, args: dict[str, Any]) -> None:
+        self._publisher.put(self, _Request(number, name, args))
 
-    def _answer(self, name: str, args: dict[str, Any]) -> None:
-        number = args.pop("number")
+    def _reply(self, request: _Request) -> None:
         try:
-            self._widget.reply(number, data=self._carried_out(name, args))
+            self._widget.reply(request.number, data=self._execute(request.name, request.args))
         except Exception as error:  # the panel shows the error
-            log.debug("request %s refused", name, exc_info=True)
-            self._widget.reply(number, error=str(error) or type(error).__name__)
+            log.debug("Request %s failed", request.name, exc_info=True)
+            self._widget.reply(request.number, error=str(error) or type(error).__name__)
 
-    def _carried_out(self, name: str, args: dict[str, Any]) -> Mapping[str, Any]:
+    def _execute(self, name: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
         if name == "task":
             return self._panel(str(args.get("task_id", "")))
         if name == "fold":
-            self._fold(str(args.get("group_id", "")))
+            self._toggle(str(args.get("group_id", "")))
             return {"message": ""}
         if self._command is None:
             raise LookupError("This view is read-only. Use the %dag magic to change the run.")
         return self._command(name, args)
 
     def _panel(self, task_id: str) -> Mapping[str, Any]:
+        view = self.view
         group = next((n for n in self._scene.nodes if n.id == task_id and n.kind == "group"), None)
         if group is not None:
-            states = {task.task_id: task.state for task in self.graph.tasks}
+            states = {task.task_id: task.state for task in view.tasks}
+            members = [{"id": member, "state": states[member]} for member in group.members if member in states]
             unfold = {"label": "Unfold", "name": "fold", "args": {"group_id": task_id}}
-            return {"members": [{"id": m, "state": states[m]} for m in group.members], "actions": [unfold]}
-        task = next((task for task in self.graph.tasks if task.task_id == task_id), None)
+            return {"members": members, "actions": [unfold]}
+        task = next((task for task in view.tasks if task.task_id == task_id), None)
         if task is None:
-            raise LookupError(f"There is no task {task_id!r} in {self.graph.dag_id}.")
+            raise LookupError(f"There is no task {task_id!r} in {view.dag_id}.")
         if self._details is not None:
             return self._details(task_id)
-        return {
-            "why": {
-                "headline": f"{task_id} is {task.state}.",
-                "grounds": [g for g in (formatting.note(task, self._now()),) if g],
-            }
-        }
+        grounds = [note] if (note := formatting.note(task, self._now())) else []
+        return {"why": {"headline": f"{task_id} is {task.state}.", "grounds": grounds}}
 
-    def _fold(self, group_id: str) -> None:
-        if all(group.group_id != group_id for group in self.graph.groups):
-            raise LookupError(f"There is no group {group_id!r} in {self.graph.dag_id}.")
-        self.graph = with_group_toggled(self.graph, group_id)
-        self._scene = scene(self.graph)
-        traits = graph_traits(self.graph, self._scene) | state_traits(self.graph, self._scene, self._now())
-        self._widget.patch(traits)
+    def _toggle(self, group_id: str) -> None:
+        """Fold or unfold a group; the update that follows in this batch sends the new scene."""
+        if all(group.group_id != group_id for group in self._newest.groups):
+            raise LookupError(f"There is no group {group_id!r} in {self._newest.dag_id}.")
+        self._folded ^= {group_id}

@@ -111,6 +111,16 @@ def scene(graph: GraphView, *, max_drawn: int = MAX_DRAWN) -> Scene:
     return _scene(graph, plan, names, members, labels)
 
 
+def same_scene(a: GraphView, b: GraphView) -> bool:
+    """Whether two graphs have the same scene: the same names, edges and groups, whatever their states."""
+    return _structure(a) == _structure(b)
+
+
+def _structure(graph: GraphView) -> tuple[Any, ...]:
+    tasks = [(task.task_id, task.shown, task.group, task.kind) for task in graph.tasks]
+    return tasks, graph.edges, graph.groups
+
+
 def _folded_outside(group: str, groups: Mapping[str, Any]) -> str | None:
     """The outermost folded group at or above `group`."""
     outermost = None

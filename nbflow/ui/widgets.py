@@ -20,22 +20,21 @@ Request = Callable[[int, str, dict[str, Any]], None]
 
 
 class GraphWidget(anywidget.AnyWidget):
-    """The widget; its traits are the results of `live.graph_traits` and `live.state_traits`.
-
-    `graph` is the scene; the name `layout` is taken by ipywidgets.
-    """
+    """The widget; its traits are the results of `live.widget_traits`."""
 
     _esm = graph_esm()
     _css = css()
 
-    graph = traitlets.Dict().tag(sync=True)
-    states = traitlets.Dict().tag(sync=True)
-    counts = traitlets.Dict().tag(sync=True)
-    header = traitlets.Dict().tag(sync=True)
+    scene = traitlets.Dict().tag(sync=True)
+    """The drawing; changes only with the DAG or a fold."""
     meanings = traitlets.Dict().tag(sync=True)
-    footer: traitlets.List = traitlets.List().tag(sync=True)
-    now = traitlets.Float(0).tag(sync=True)  # ms since the epoch, by the kernel's clock
-    version = traitlets.Int(0).tag(sync=True)
+    """State -> its meaning."""
+    base = traitlets.Dict().tag(sync=True)
+    """A number, and a document as `live.document` makes it. The number makes each base differ from the one before."""
+    patch: traitlets.List = traitlets.List().tag(sync=True)
+    """The patch from the base to the newest document."""
+    now = traitlets.Float(0).tag(sync=True)
+    """Time of the last message in ms since the epoch, by the kernel's clock."""
 
     def __init__(self, *, on_request: Request | None = None, **traits: Any) -> None:
         super().__init__(**traits)
@@ -49,12 +48,11 @@ class GraphWidget(anywidget.AnyWidget):
         if isinstance(number, int) and isinstance(name, str) and isinstance(args, dict):
             self._on_request(number, name, args)
 
-    def patch(self, traits: dict[str, Any]) -> None:
-        """Set several traits in one message. Called only by the publisher's thread."""
+    def send_traits(self, traits: dict[str, Any]) -> None:
+        """Set traits, and send those that differ in one message. Called only by the publisher's thread."""
         with self.hold_sync():
             for name, value in traits.items():
                 setattr(self, name, value)
-            self.version += 1
 
     def reply(self, number: int, data: Any = None, error: str = "") -> None:
         self.send({"kind": "reply", "id": number, **({"error": error} if error else {"data": data})})

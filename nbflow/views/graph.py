@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.spec import display_name
@@ -119,10 +119,6 @@ class GraphView(View):
     def counts(self) -> dict[str, int]:
         return state_counts(task.state for task in self.tasks)
 
-    def with_states(self, states: Mapping[str, Mapping[str, Any]]) -> GraphView:
-        """The graph with changed tasks. ``states``: task id -> the changed fields of its TaskView."""
-        return replace(self, tasks=tuple(replace(t, **states.get(t.task_id, {})) for t in self.tasks))
-
 
 def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) -> GraphView:
     """Raises DagNotFound or DagRunNotFound."""
@@ -223,21 +219,13 @@ def operator_name(task: TaskSpec) -> str:
     return str(task.ui.get("operator_name") or task.operator)
 
 
-def changed_fields(before: TaskView, after: TaskView) -> dict[str, Any]:
-    """The fields of ``after`` that differ from ``before``."""
-    names = ("state", "note", "duration", "try_number", "max_tries", "since", "due", "mapped")
-    return {name: getattr(after, name) for name in names if getattr(before, name) != getattr(after, name)}
-
-
 def folded_for_size(graph: GraphView, *, above: int = FOLD_ABOVE_TASKS) -> GraphView:
     """The graph; if it has more than ``above`` tasks, with its outermost task groups folded."""
     if len(graph.tasks) <= above:
         return graph
-    return replace(graph, groups=tuple(replace(g, folded=g.folded or not g.parent) for g in graph.groups))
+    return with_folded(graph, {group.group_id for group in graph.groups if group.folded or not group.parent})
 
 
-def with_group_toggled(graph: GraphView, group_id: str) -> GraphView:
-    """The graph with one task group toggled: unfolded if it was folded, otherwise folded."""
-    return replace(
-        graph, groups=tuple(replace(g, folded=not g.folded) if g.group_id == group_id else g for g in graph.groups)
-    )
+def with_folded(graph: GraphView, group_ids: Set[str]) -> GraphView:
+    """The graph with these task groups folded, and no others."""
+    return replace(graph, groups=tuple(replace(g, folded=g.group_id in group_ids) for g in graph.groups))

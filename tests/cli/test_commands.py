@@ -335,6 +335,73 @@ def test_tasks_render(nbflow, dag_file):
     assert result.json["env"] == {"A": "manual__2024-01-05T00:00:00+00:00"}
 
 
+SECRETIVE = """
+from nbflow import DAG, Variable, task
+from nbflow.operators.bash import BashOperator
+
+TOKEN = Variable.get("at_load_token")
+
+with DAG("secretive", schedule=None, render_template_as_native_obj=NATIVE):
+    BashOperator(task_id="hi", bash_command=[
+        "{{ conn.db.password }}", "-{{ var.value.api_key }}-", "{{ var.json.login.password }}",
+        "{{ var.value.pin_secret }}", "{{ conn.db.get_uri() }}", "{{ conn.db.password | length }}", TOKEN,
+    ])
+    @task
+    def prints():
+        print(TOKEN)
+        raise ValueError(TOKEN)
+    prints()
+"""
+
+
+@pytest.fixture
+def secrets(monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_DB", "postgres://ada:pw@db.example/x")
+    monkeypatch.setenv("AIRFLOW_VAR_API_KEY", "k1")
+    monkeypatch.setenv("AIRFLOW_VAR_LOGIN", '{"password": "login-password"}')
+    monkeypatch.setenv("AIRFLOW_VAR_PIN_SECRET", "7312")
+    monkeypatch.setenv("AIRFLOW_VAR_AT_LOAD_TOKEN", "read-at-load")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_tasks_render_shows_no_secret_not_even_a_short_one(nbflow, dag_file, secrets, native):
+    path = dag_file("secretive.py", SECRETIVE.replace("NATIVE", str(native)))
+    result = nbflow("tasks", "render", "secretive", "hi", "2024-01-05", "-S", path, "-o", "json")
+    length = 2 if native else "2"
+    uri = "postgres://ada:***@db.example/x"
+    assert result.json["bash_command"] == ["***", "-***-", "***", "***", uri, length, "***"]
+
+
+def test_tasks_test_prints_no_secret(nbflow, dag_file, secrets):
+    path = dag_file("secretive.py", SECRETIVE.replace("NATIVE", "False"))
+    result = nbflow("tasks", "test", "secretive", "prints", "-S", path)
+    assert "ValueError: ***" in result.err
+    assert "read-at-load" not in result.err + result.out
+
+
+@pytest.mark.parametrize(
+    ("template", "error"),
+    [
+        ("{{ nosuch }}", "UndefinedError: 'nosuch' is undefined"),
+        ("{{ ds", "TemplateSyntaxError: unexpected end of template, expected 'end of print statement'"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError: division by zero"),
+        ("{{ ds.__class__ }}", "SecurityError: access to attribute '__class__' of 'str' object is unsafe"),
+    ],
+)
+def test_a_template_that_cannot_be_rendered_is_one_line(nbflow, dag_file, template, error):
+    source = """
+        from nbflow import DAG
+        from nbflow.operators.bash import BashOperator
+
+        with DAG("bash", schedule=None):
+            BashOperator(task_id="hi", bash_command="echo TEMPLATE")
+        """
+    path = dag_file("bash.py", source.replace("TEMPLATE", template))
+    result = nbflow("tasks", "render", "bash", "hi", "2024-01-05", "-S", path)
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"nbflow: Rendering bash_command of task 'hi': 'echo {template}' failed: {error}.\n"
+
+
 def test_prints_of_subprocesses_go_to_stderr(dag_file, home):
     import json
     import subprocess

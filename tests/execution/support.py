@@ -104,6 +104,7 @@ class Harness:
         max_dag_fork_servers: int = 8,
         load_seconds: float = 20.0,
         reload_every_try: bool = False,
+        sensitive_names: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         self.folder = folder
@@ -111,7 +112,8 @@ class Harness:
         self.store = RecordingStore()
         self.environ = dict(os.environ if environ is None else environ)
         self.lines: list[str] = []
-        self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend(self.environ)]))  # type: ignore[arg-type]
+        secrets = SecretsChain([EnvironmentBackend(self.environ)])
+        self.task_api = TaskApi(store=self.store, secrets=secrets, sensitive_names=sensitive_names)  # type: ignore[arg-type]
         self.logs = LogFolder(folder / "logs", options.pop("max_log_bytes", 16 * 1024 * 1024))
         process_pool = ProcessPoolOptions(
             environment=minimal_environment(self.environ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
-from nbflow.execution.logs import LogFolder, LogStream, LogTail, read_log, safe_name
-from nbflow.secrets import Masker
+from nbflow.execution.logs import LogCopier, LogFile, LogFolder, LogStream, LogTail, read_log, safe_name
+from nbflow.secrets_masker import Masker
 
 RUN = RunKey("sales", "manual__2026-03-01T00:00:00+00:00")
 
@@ -85,22 +87,86 @@ def test_a_folder_that_was_deleted_meanwhile_is_created_again(tmp_path: Path) ->
     assert logs.path(RUN, TaskKey("t"), 2).exists()
 
 
-def test_a_log_beyond_its_limit_is_truncated_and_states_how_much_was_dropped(tmp_path: Path) -> None:
-    # Given a log that a subprocess wrote far past the limit
-    logs = LogFolder(tmp_path, max_bytes=1000)
-    log = logs.open(RUN, TaskKey("t"), 1)
-    os.write(log.fileno(), b"x" * 50_000)
-    # When it is closed
+def opened(tmp_path: Path, *, max_bytes: int = 10_000, secrets: Iterable[str] = ()) -> tuple[LogFile, Path]:
+    logs = LogFolder(tmp_path, max_bytes=max_bytes)
+    log = logs.open(RUN, TaskKey("t"), 1, masker=Masker(secrets))
+    return log, logs.path(RUN, TaskKey("t"), 1)
+
+
+FULL = "\n*** the log is full; further output is dropped ([logging] max_log_bytes_per_try)\n"
+
+
+def test_a_log_beyond_its_limit_is_truncated_and_states_it_and_notes_follow(tmp_path: Path) -> None:
+    # Given a log that a subprocess writes far past the limit
+    log, path = opened(tmp_path, max_bytes=1000)
+    os.write(log.open_pipe().writer, b"x" * 50_000)
+    # When it is closed, after a note
+    log.note("failed")
     log.close()
-    # Then its first part remains, with a line that states it
-    text = logs.path(RUN, TaskKey("t"), 1).read_text()
-    note = "*** log truncated at 1,000 bytes ([logging] max_log_bytes_per_try); 44,904 more were dropped\n"
-    assert text == "x" * 1000 + note
+    # Then its first part remains, with lines that state it
+    assert path.read_text() == "x" * 1000 + FULL + "*** failed\n"
 
 
-def stream(tmp_path: Path, *, max_bytes: int = 10_000, masker: Masker | None = None) -> LogStream:
+def test_a_log_that_continues_has_the_room_that_is_left(tmp_path: Path) -> None:
+    log, _ = opened(tmp_path, max_bytes=1000)
+    os.write(log.open_pipe().writer, b"x" * 400)
+    log.close()
+    assert opened(tmp_path, max_bytes=1000)[0].room == 600
+
+
+def test_what_a_process_that_outlives_the_try_writes_later_does_not_keep_the_log_open(tmp_path: Path) -> None:
+    # Given another process's copy of the writing end
+    log, path = opened(tmp_path)
+    writer = os.dup(log.open_pipe().writer)
+    os.write(writer, b"before\n")
+    # When the log is closed, it has what was written until then
+    log.close()
+    assert path.read_text() == "before\n"
+    os.close(writer)
+
+
+def test_a_secret_whose_parts_arrive_one_after_the_other_is_masked(tmp_path: Path) -> None:
+    log, path = opened(tmp_path, secrets=["hunter2hunter2"])
+    writer = log.open_pipe().writer
+    for piece in (b"a log; pass: hunter2", b"hunt", b"er2\nand ", b"\xe2\x82", b"\xac again hunter2hunter2\n"):
+        os.write(writer, piece)
+        log.copy_pipe()
+    log.note("failed: hunter2hunter2")
+    log.close()
+    assert path.read_text() == "a log; pass: ***\nand \u20ac again ***\n*** failed: ***\n"
+
+
+def test_text_that_could_be_the_start_of_a_secret_is_written_when_it_is_released(tmp_path: Path) -> None:
+    log, path = opened(tmp_path, secrets=["hunter2hunter2"])
+    os.write(log.open_pipe().writer, b"the hunt")
+    log.copy_pipe()
+    held = log.holding, path.read_text()
+    log.release()
+    assert (held, log.holding, path.read_text()) == ((True, "the "), False, "the hunt")
+
+
+def test_the_copier_writes_held_back_text_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a copier that holds text back for no time at all
+    monkeypatch.setattr("nbflow.execution.logs.HOLD_SECONDS", 0.0)
+    log, path = opened(tmp_path, secrets=["hunter2hunter2"])
+    pipe = log.open_pipe()
+    released, release = threading.Event(), log.release
+    monkeypatch.setattr(log, "release", lambda: (release(), released.set()))
+    copier = LogCopier()
+    copier.add(log)
+    # When a task writes the start of a secret, and nothing follows
+    os.write(pipe.writer, b"the hunt")
+    # Then the log has it
+    assert released.wait(60)
+    assert path.read_text() == "the hunt"
+    copier.remove(log)
+    copier.stop()
+    log.close()
+
+
+def stream(tmp_path: Path, *, max_bytes: int = 10_000) -> LogStream:
     fd = os.open(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    return LogStream(fd, max_bytes=max_bytes, masker=masker)
+    return LogStream(fd, max_bytes=max_bytes)
 
 
 def test_lines_are_written_at_once_and_the_rest_when_flushed(tmp_path: Path) -> None:
@@ -111,22 +177,13 @@ def test_lines_are_written_at_once_and_the_rest_when_flushed(tmp_path: Path) -> 
     assert (tmp_path / "log").read_text() == "one\ntw"
 
 
-def test_a_secret_that_is_printed_in_pieces_is_masked(tmp_path: Path) -> None:
-    out = stream(tmp_path, masker=Masker(["hunter2hunter2"]))
-    for piece in ("pass: hunter2", "hunt", "er2\nand ", "again hunter2hunter2\n"):
-        out.write(piece)
-    out.buffer.write(b"raw hunter2hunter2\n")
-    assert (tmp_path / "log").read_text() == "pass: ***\nand again ***\nraw ***\n"
-
-
-def test_both_streams_share_one_limit_and_one_of_them_states_that_it_is_reached(tmp_path: Path) -> None:
+def test_both_streams_share_one_limit_and_one_of_them_states_that_it_is_exceeded(tmp_path: Path) -> None:
     out = stream(tmp_path, max_bytes=10)
     err = out.twin()
     for text in ("1234\n", "5678\n", "more\n", "and more\n"):
         out.write(text)
         err.write(text)
-    note = "\n*** the log is full; further output is dropped ([logging] max_log_bytes_per_try)\n"
-    assert (tmp_path / "log").read_text() == "1234\n1234\n" + note
+    assert (tmp_path / "log").read_text() == "1234\n1234\n5678\n" + FULL  # the supervisor cuts at the limit
 
 
 def test_characters_that_utf_8_cannot_encode_are_escaped(tmp_path: Path) -> None:
@@ -166,10 +223,29 @@ def test_a_log_is_read_as_it_grows(tmp_path: Path) -> None:
 
 
 def test_output_that_cannot_be_written_is_dropped_and_counted_in_the_log(tmp_path: Path) -> None:
-    with open("/dev/full", "wb", buffering=0) as full, open(tmp_path / "log", "wb", buffering=0) as log:
-        stream = LogStream(full.fileno(), max_bytes=1000)
-        stream.write("lost\n")
-        os.dup2(log.fileno(), full.fileno())
-        stream.write("kept\n")
+    with open("/dev/full", "wb", buffering=0) as full, open(tmp_path / "log", "wb", buffering=0) as file:
+        log = LogFile("log", full.fileno(), 1000)
+        writer = log.open_pipe().writer
+        os.write(writer, b"lost\n")
+        log.copy_pipe()
+        os.dup2(file.fileno(), full.fileno())
+        os.write(writer, b"kept\n")
+        log.finish()
 
     assert (tmp_path / "log").read_text() == "\n*** 5 bytes could not be written here\nkept\n"
+
+
+def test_a_program_that_makes_the_pipe_non_blocking_loses_no_output(tmp_path: Path) -> None:
+    # Given a non-blocking pipe that another thread reads
+    log, path = opened(tmp_path, max_bytes=10_000_000)
+    pipe = log.open_pipe()
+    os.set_blocking(pipe.writer, False)
+    copier = LogCopier()
+    copier.add(log)
+    # When more is written than it holds
+    LogStream(pipe.writer, max_bytes=10_000_000).write("x" * 999_999 + "\n")
+    # Then all of it is in the log
+    copier.remove(log)
+    copier.stop()
+    log.close()
+    assert path.read_text() == "x" * 999_999 + "\n"

@@ -9,7 +9,6 @@ import re
 import stat
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -18,16 +17,8 @@ from hypothesis import strategies as st
 
 from nbflow.config import Settings
 from nbflow.errors import SecretsError
-from nbflow.secrets import (
-    MASK,
-    Masker,
-    SecretBox,
-    StreamMasker,
-    is_sensitive_name,
-    new_key,
-    read_key_file,
-    sensitive_values,
-)
+from nbflow.secret_box import SecretBox, new_key, read_key_file
+from nbflow.secrets_masker import MASK, SENSITIVE_WORDS, Masker, StreamMasker, is_sensitive_name, sensitive_values
 
 SECRET = "s3cr&t/p+ss\"wörd'\\!"
 PEM = "-----BEGIN KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END KEY-----\n"
@@ -220,10 +211,62 @@ def test_secrets_of_a_connections_extra_are_found_by_their_names():
     assert masker.mask("eu-west-1 wJalrXUtnFEMI") == "eu-west-1 ***"
 
 
+def test_a_short_secret_is_masked_everywhere_where_nothing_else_matters():
+    masker = Masker(["77", "a1"])
+    assert masker.mask("echo 77 x77y a1") == "echo 77 x77y a1"
+    assert masker.mask("echo 77 x77y a1", everywhere=True) == "echo *** x***y ***"
+    assert masker.mask_value({"n": 77, "m": 78, "b": True}, everywhere=True) == {"n": MASK, "m": 78, "b": True}
+
+
+def test_a_copy_knows_the_secrets_and_learns_others_by_itself():
+    masker = Masker(["hunter22"], sensitive_names=["iban"])
+    copy = masker.copy()
+    copy.add_variable("iban", "DE89370400")
+    assert copy.mask("hunter22 DE89370400") == "*** ***"
+    assert masker.mask("hunter22 DE89370400") == "*** DE89370400"
+
+
+def test_the_fields_of_a_key_file_that_is_stored_as_text_are_masked():
+    masker = Masker()
+    masker.add_from({"keyfile_dict": json.dumps({"private_key": PEM, "project": "warehouse-7"})})
+    assert masker.mask(f"{PEM}\nwarehouse-7") == "***\n***"
+
+
+def test_a_sensitive_name_with_a_dash_matches_and_an_empty_one_matches_nothing():
+    assert is_sensitive_name("customer_iban", more=["customer-iban"])
+    assert not is_sensitive_name("host", more=["", " "])
+
+
 # ------------------------------------------------------------------------------------------------------------ in pieces
 
-_LETTERS = st.text("abc=: \n@/", max_size=40)
-_SECRETS = st.lists(st.text("abc\n", min_size=1, max_size=8), min_size=1, max_size=4)
+_LETTERS = st.text("abc=: \n@/_", max_size=40)
+_SECRETS = st.lists(st.text("abc\n:@", min_size=1, max_size=8), min_size=1, max_size=4)
+_WORDS = st.lists(_LETTERS | st.sampled_from(["password=", "://a:", "token: '", 'Api_Key :\n\n"']), max_size=8)
+_NAME = "|".join(word.replace("_", "[_-]?") for word in SENSITIVE_WORDS)
+
+
+def _covered(masker: Masker, text: str) -> Iterator[tuple[int, int]]:
+    """The occurrences of secrets, each judged by its own place in the whole text."""
+    for form in masker.forms:
+        for start in range(len(text)):
+            before, after = text[:start], text[start + len(form) :]
+            if not text.startswith(form, start):
+                continue
+            by_name = re.search(rf"(?i:{_NAME})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?\Z", before)
+            in_login = re.search(r"://[^:/@\s]{0,32}:\Z", before) and after.startswith("@")
+            is_word = len(form) >= 3 and not re.search(r"\w\Z", before)
+            if form in masker._long or ((by_name or in_login or is_word) and not re.match(r"\w", after)):
+                yield start, start + len(form)
+
+
+def _oracle(masker: Masker, text: str) -> str:
+    """``Masker.mask``, spelled out: each run of overlapping occurrences becomes one ``***``."""
+    result, end = "", 0
+    for start, stop in sorted(_covered(masker, text)):
+        if start >= end:
+            result, end = result + text[end:start] + MASK, start
+        end = max(end, stop)
+    return result + text[end:]
 
 
 def _cut(text: str, cuts: list[int]) -> list[str]:
@@ -231,21 +274,32 @@ def _cut(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(places)]
 
 
-@given(
-    _SECRETS,
-    st.lists(_LETTERS | st.sampled_from(["password=", "://a:", "token: '"]), max_size=8),
-    st.lists(st.integers(0, 400)),
-)
+@given(_SECRETS, _WORDS, st.lists(st.integers(0, 400)))
 @example(["abcab", "ab", "bca"], ["abcabcabcab", "password=", "ab", " ab"], list(range(40)))
-def test_the_result_does_not_depend_on_the_chunks(secrets, words, cuts):
+@example(["\n\n\n", "a", "aaa", "aaa"], ["\n\n\n", "", ":"], [159])
+@example(["\n\n\n"], ["password:\n", "\n\n\n"], [3, 9, 11])
+@example(["aaa"], ["x" * 60 + "aaa "], [60, 61])
+def test_masking_a_text_or_its_chunks_equals_masking_each_occurrence(secrets, words, cuts):
     # Given a text full of secrets and of parts of them
     text = "".join(word + secret[: 1 + index] for index, word in enumerate(words) for secret in secrets)
     masker = Masker(secrets)
     stream = StreamMasker(masker)
     # When it is masked in chunks
     shown = "".join([stream.feed(piece) for piece in _cut(text, cuts)]) + stream.flush()
-    # Then the result is that of the whole text
-    assert shown == masker.mask(text)
+    # Then the result is that of the whole text, and that of the oracle
+    assert shown == masker.mask(text) == _oracle(masker, text)
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3), st.data())
+def test_the_chunks_of_any_characters_do_not_matter(secrets, data):
+    masker = Masker(secrets)
+    pieces = st.sampled_from(masker.forms) | st.text(max_size=6) | st.sampled_from([*SENSITIVE_WORDS, "=", ": '"])
+    text = "".join(data.draw(st.lists(pieces, max_size=12)))
+    raw = text.encode(errors="surrogatepass")
+    cuts = sorted({0, len(raw), *data.draw(st.lists(st.integers(0, len(raw))))})
+    stream = StreamMasker(masker)
+    shown = "".join(stream.feed(raw[start:end]) for start, end in pairwise(cuts)) + stream.flush()
+    assert shown == masker.mask(raw.decode(errors="replace"))
 
 
 def test_a_secret_cut_between_every_byte_is_masked():
@@ -289,20 +343,3 @@ def test_text_that_would_make_a_regex_backtrack_is_masked_in_time():
     masker = Masker([SECRET, PEM, "ab", "fox"])
     hostile = "://" * 20_000 + "password" * 20_000 + "a" * 500_000
     assert masker.mask(f"{hostile} password=fox {SECRET}") == f"{hostile} password=*** ***"
-
-
-def test_no_pattern_repeats_without_a_bound():
-    """So the time is linear in the text; `make bench` measures it."""
-    masker = Masker([SECRET, "ab", "fox"])
-    repeats = [repeat for pattern in masker._short_patterns for repeat in _repeats(re._parser.parse(pattern.pattern))]
-    assert len(repeats) > 3
-    assert max(most for _, most in repeats) <= 32
-
-
-def _repeats(node: Any) -> Iterator[tuple[int, int]]:
-    """(least, most) of each repetition in a parsed pattern, at any depth."""
-    if isinstance(node, tuple) and len(node) == 3 and isinstance(node[0], int) and isinstance(node[1], int):
-        yield int(node[0]), int(node[1])
-    if isinstance(node, (tuple, list, re._parser.SubPattern)):
-        for part in node:
-            yield from _repeats(part)

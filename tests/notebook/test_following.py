@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nbflow.core.states import RunCause, RunState
+from nbflow.core.states import Cause, RunCause, RunState, TaskState
+from nbflow.errors import NbflowError
 from nbflow.live.feed import Feed
 from nbflow.notebook import handles
 from nbflow.notebook.handles import RunHandle
@@ -18,7 +19,7 @@ from nbflow.notebook.session import Session, current_session
 from nbflow.store.base import Store
 from nbflow.views import fetch
 from nbflow.views.graph import GraphView
-from tests.store.worlds import plan, register, run_move, scheduled, started_run
+from tests.store.worlds import begin, ended, move, plan, queued, register, run_move, scheduled, started_run
 
 WAIT_SECONDS = 60.0
 
@@ -87,6 +88,12 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Displayed]:
     return displayed
 
 
+def follower_of(handle: RunHandle) -> handles._Follower:
+    """The thread that follows the displayed run."""
+    assert handle._follower is not None
+    return handle._follower
+
+
 def test_two_outputs_of_a_run_share_each_fetch(world: World, outputs: list[Displayed]) -> None:
     # Given two cells that display one run
     handles = [world.handle("one"), world.handle("two")]
@@ -101,11 +108,11 @@ def test_two_outputs_of_a_run_share_each_fetch(world: World, outputs: list[Displ
     after_change = len(world.fetches)
     world.end()
     for handle in handles:
-        handle.settle()
+        follower_of(handle).thread.join(WAIT_SECONDS)
 
     # Then each change was fetched once for both outputs, and both end with the last state
     assert (at_start, after_change, len(world.fetches)) == (1, 2, 3)
-    assert [handle._follower.thread.is_alive() for handle in handles] == [False, False]  # type: ignore[union-attr]
+    assert [follower_of(handle).thread.is_alive() for handle in handles] == [False, False]
     for output in outputs:
         assert "success" in output.texts[-1]
         assert ["extract", "scheduled"] in [line.split()[:2] for line in output.texts[-1].splitlines()]
@@ -115,27 +122,94 @@ def test_a_run_that_is_displayed_twice_is_followed_once(world: World, outputs: l
     # Given a handle that two cells display, one after the other
     handle = world.handle("one")
     handle.show()
-    first = handle._follower
-    assert first is not None
+    first = follower_of(handle)
     handle.show()
 
     # When the run ends
-    first.join(WAIT_SECONDS)
     world.end()
-    handle.settle()
+    follower_of(handle).thread.join(WAIT_SECONDS)
 
     # Then the second output shows its end, and the first is unchanged
     assert not first.thread.is_alive()
     assert ["success" in output.texts[-1] for output in outputs] == [False, True]
 
 
-def test_closing_the_session_ends_its_followers(world: World, outputs: list[Displayed]) -> None:
+def test_a_cell_that_waits_for_an_unfinished_run_leaves_its_output_live(world: World, outputs: list[Displayed]) -> None:
+    # Given a displayed run
     handle = world.handle("one")
     handle.show()
-    follower = handle._follower
-    assert follower is not None
+    with pytest.raises(NbflowError, match="is still running after 0 s"):
+        handle.wait(timeout=0)
+
+    # When it ends after the cell that waited
+    handle.settle()
+    world.end()
+    follower_of(handle).thread.join(WAIT_SECONDS)
+
+    # Then its output shows the end
+    assert "success" in outputs[0].texts[-1]
+
+
+def test_the_panel_of_a_task_shows_the_state_in_which_each_attempt_ended(world: World) -> None:
+    # Given a task whose first attempt has failed, and which is queued again
+    attempt_id = begin(world.store, world.run, "extract")
+    retry = ended(world.run, "extract", attempt_id, Cause.RAISED, TaskState.UP_FOR_RETRY)
+    world.store.apply([plan(retry)], actor="worker")
+    again = move(world.run, "extract", TaskState.UP_FOR_RETRY, Cause.RETRY_DUE, TaskState.SCHEDULED)
+    world.store.apply([plan(again, queued(world.run, "extract"))], actor="scheduler")
+
+    # When its panel is opened
+    attempts = world.handle("one")._details("extract")["attempts"]
+
+    # Then the first attempt has the state in which it ended, and the second one its own
+    assert [attempt["state"] for attempt in attempts] == ["up_for_retry", "queued"]
+
+
+def test_closing_the_session_ends_its_followers(
+    world: World, outputs: list[Displayed], caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = world.handle("one")
+    handle.show()
+    follower = follower_of(handle)
 
     world.session.close()
-    follower.join(WAIT_SECONDS)
+    follower.thread.join(WAIT_SECONDS)
 
     assert not follower.thread.is_alive()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "has_traceback"),
+    [
+        (NbflowError("The notebook is not readable.", hint="Save it again."), "WARNING", False),
+        (ZeroDivisionError("division by zero"), "ERROR", True),
+    ],
+    ids=["a mistake of the user", "an internal error"],
+)
+def test_an_error_that_ends_the_updates_of_an_output_is_logged(
+    world: World,
+    outputs: list[Displayed],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    level: str,
+    has_traceback: bool,
+) -> None:
+    # Given a displayed run
+    handle = world.handle("one")
+    handle.show()
+    world.until(("one", "none"))
+
+    # When the next update of its output fails
+    def fail(view: GraphView) -> GraphView:
+        raise error
+
+    handle._add_notes = fail
+    world.store.apply([plan(scheduled(world.run, "extract"))], actor="scheduler")
+    follower_of(handle).thread.join(WAIT_SECONDS)
+
+    # Then one log record names the output and the error
+    [record] = caplog.records
+    assert record.getMessage().startswith("The output of GraphQuery(dag_id='sales', run_id='r1', version=None) is no")
+    assert (record.levelname, record.exc_info is not None) == (level, has_traceback)
+    assert str(error) in caplog.text

@@ -42,12 +42,12 @@ def kernel_environment(jupyter_environment: dict[str, str], monkeypatch: pytest.
     return jupyter_environment
 
 
-def execute(*cells: str, folder: Path) -> Any:
-    """Execute a notebook with these cells by nbclient; returns it with its outputs."""
+def execute(*cells: str, folder: Path, **options: Any) -> Any:
+    """Execute a notebook with these cells by nbclient; returns it with its outputs. ``options``: of the client."""
     from nbclient import NotebookClient
 
     book = nbformat.reads(notebook(*cells), as_version=4)
-    NotebookClient(book, timeout=90, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(book, timeout=90, resources={"metadata": {"path": str(folder)}}, **options).execute()
     return book
 
 
@@ -71,6 +71,42 @@ def test_a_dag_notebook_runs_end_to_end(kernel_environment: dict[str, str], tmp_
         assert data.keys() == {"text/html", "text/plain"}
         assert 'src="data:image/svg+xml;base64,' in data["text/html"]
     assert "success 2" in graph["text/plain"]
+
+
+TOUCH_AT_END = """
+import threading
+from pathlib import Path
+def touch_at_end(handle, path):
+    handle.show_once()
+    follower = handle._follower.thread
+    threading.Thread(target=lambda: (follower.join(), Path(path).touch())).start()
+"""
+
+
+def test_an_end_between_two_cells_is_stored_by_the_cell_that_waits(
+    kernel_environment: dict[str, str], tmp_path: Path
+) -> None:
+    # Given a run and a backfill which end, and whose outputs are updated, before the next cell is executed
+    cells = (
+        SETUP + TOUCH_AT_END,
+        SALES,
+        "run = %dag run sales\ntouch_at_end(run, 'run')",
+        "run.wait(60)",
+        "past = %dag backfill sales 2024-01-01 2024-01-02\ntouch_at_end(past, 'backfill')",
+        "await past",
+    )
+
+    def await_update(cell_index: int, **_: Any) -> None:
+        if file := {2: "run", 4: "backfill"}.get(cell_index):
+            until(f"the output of the {file} is updated", (tmp_path / file).exists, seconds=80)
+
+    # When the next cell waits for that end
+    book = execute(*cells, folder=tmp_path, on_cell_executed=await_update)
+    # Then the stored outputs show it, without a widget
+    for index in (2, 4):
+        *_, data = displayed(book.cells[index])
+        assert data.keys() == {"text/html", "text/plain"}
+        assert "success 2" in data["text/plain"]
 
 
 def test_text_outputs_of_a_run_show_its_end(kernel_environment: dict[str, str], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.core.states import Cause
 from nbflow.operators.glue import GLUE_MIME, glued_results
 from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_html
+from nbflow.secrets_masker import Masker
 from tests.operators.test_bash import has_exited
 from tests.running.memory import MemoryRuntime, attempt
 
@@ -79,6 +80,30 @@ def test_a_failing_cell_is_named_and_the_executed_notebook_is_stored(
     executed = nbformat.read(runtime.stored("t", "output_nb"), as_version=4)
     assert "ran" in str(executed)
     assert Path(runtime.stored("t", "output_html")).name == "t-try2.html"
+
+
+def test_an_executed_notebook_holds_no_secret_and_only_its_owner_can_read_it(
+    dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
+) -> None:
+    # Given a task that passes a secret to a notebook, which prints it and glues it
+    runtime.masker = Masker(["hunter2hunter2"])
+    source = a_notebook(
+        tmp_path / "report.ipynb",
+        "from nbflow.operators.glue import glue\nprint('the key', key)\nglue('key', key)\nraise ValueError(key)",
+    )
+    NotebookOperator(task_id="t", input_nb=source, parameters={"key": "hunter2hunter2"})
+    # When it has failed
+    event = attempt(dag, "t", runtime).event
+    # Then neither the error nor the stored files show it
+    assert isinstance(event, Failed)
+    assert event.error.endswith("failed: ValueError: ***")
+    files = [path for path in notebooks.rglob("*") if path.is_file()]
+    assert sorted(path.suffix for path in files) == [".html", ".ipynb"]
+    assert [path.name for path in files if "hunter2" in path.read_text()] == []
+    assert "the key ***" in files[0].read_text()
+    # And their folders, up to the home, are private
+    folders = [notebooks, *(path for path in notebooks.rglob("*") if path.is_dir())]
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o700"}
 
 
 def test_the_kernel_ends_with_the_task(dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path) -> None:

@@ -13,8 +13,8 @@ from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists
 from nbflow.execution.task_runner import run_try
-from nbflow.secrets import Masker
 from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
+from nbflow.secrets_masker import Masker
 
 DAY = timedelta(days=1)
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from nbflow.core.snapshot import Run
 from nbflow.core.states import RunState
 from nbflow.errors import AirflowException
 from nbflow.operators.python import PythonOperator
-from nbflow.secrets import Masker
+from nbflow.secrets_masker import Masker
 from tests.running.memory import MONDAY, MemoryRuntime, a_run, attempt
 
 
@@ -174,6 +174,17 @@ def test_conf_is_never_a_template(dag: DAG, runtime: MemoryRuntime) -> None:
         "{{ task.python_callable.__globals__ }}",
         "{{ ti.xcom_pull.__func__ }}",
         "{{ macros.dateutil.zoneinfo.tarfile }}",
+        "{{ macros.datetime.now.__self__ }}",
+        "{{ ().__class__.__bases__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+        "{{ lipsum.__globals__ }}",
+        "{{ '{0.__class__}'.format(ti) }}",
+        "{{ namespace.__init__.__globals__ }}",
+        "{{ dag.__class__.__init__.__globals__ }}",
+        "{{ ds | attr('__class__') }}",
+        "{{ ds['__class__'] }}",
+        "{{ self._TemplateReference__context.__class__ }}",
+        "{% set x = ds.__class__ %}{{ x }}",
     ],
 )
 @pytest.mark.parametrize("native", [False, True])

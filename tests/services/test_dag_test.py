@@ -145,29 +145,29 @@ def test_clearing_a_test_run_whose_process_has_died_ends_and_reopens_it(stage):
     assert stage.run_to_end(run.key) == {"t": "success"}
 
 
-@pytest.mark.parametrize("saved", [False, True], ids=["DAG of this process only", "DAG with a file"])
-def test_clearing_a_test_run_whose_source_is_not_stored_is_refused_with_a_way_that_works(stage, saved):
-    # Given a test run of a DAG object
+def test_a_test_run_whose_source_is_not_stored_runs_again_on_the_newest_version(stage):
+    # Given a test run of a DAG object, and a file of the same DAG
     with DAG("d", schedule=None) as dag:
         task(task_id="t")(lambda: None)()
-    if saved:
-        stage.write("d.py", "from nbflow import DAG, task\nwith DAG('d', schedule=None): task(task_id='t')(print)()\n")
-        stage.process()
+    stage.write("d.py", "from nbflow import DAG, task\nwith DAG('d', schedule=None): task(task_id='t')(print)()\n")
+    stage.process()
     run = run_test(dag, logical_date="2024-01-31", app=stage.app)
+    # When its task is cleared
+    assert stage.ops.clear(run.key, ["t"]) == [TaskKey("t")]
+    # Then a scheduler runs it again
+    assert stage.run_to_end(run.key) == {"t": "success"}
 
-    # When its task is cleared, it is refused, and nothing has changed
-    with pytest.raises(NbflowError) as refusal:
-        stage.ops.clear(run.key, ["t"])
-    assert stage.states(run.key) == {"t": "success"}
 
-    # Then the suggested commands work
-    for suggested in refusal.value.suggestions:
-        assert str(suggested) in refusal.value.hint
-    commands = {suggested.command for suggested in refusal.value.suggestions}
-    assert commands == ({"tasks clear", "dags test"} if saved else {"dags test"})
-    if saved:
-        assert stage.ops.clear(run.key, newest_version=True) == [TaskKey("t")]
-        assert stage.run_to_end(run.key) == {"t": "success"}
+def test_clearing_a_test_run_of_which_no_source_is_stored_is_refused_with_the_way_out(memory_app):
+    with DAG("d", schedule=None) as dag:
+        task(task_id="t")(lambda: None)()
+    run = run_test(dag, logical_date="2024-01-31", app=memory_app)
+
+    with pytest.raises(NbflowError, match="is a test run whose process has ended") as refusal:
+        memory_app.operations("user:ada").clear(run.key, ["t"])
+
+    assert "nbflow dags test d 2024-01-31T00:00:00+00:00 -S " in refusal.value.hint
+    assert states(memory_app, run) == {"t": "success"}
 
 
 def test_marking_a_task_of_a_test_run_does_not_reopen_it(memory_app):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ from nbflow.cli.main import main
 from nbflow.connections import Connection
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import RUN_FINISHED
+from nbflow.services.callbacks import run_callbacks
+from nbflow.services.dag_processor import _ProcessorLoop
 from nbflow.services.dag_test import run_test
 from nbflow.sources.loading import load_source
+from nbflow.store.base import PendingCallback
 
 VARIABLES = {
     "region": "eu-west-1",
@@ -120,3 +124,68 @@ def test_rendered_templates_hide_the_same(
     output = capsys.readouterr().out
     assert "*** ***" in output
     assert [secret for secret in ("correct-horse", "tok-12345") if secret in output] == []
+
+
+READS_AT_LOAD = """
+from nbflow import DAG, Variable, task
+from nbflow.operators.bash import BashOperator
+
+TOKEN = Variable.get("api_token")
+
+def call(context):
+    print("printed by a callback:", TOKEN)
+    raise ValueError("raised by a callback: " + TOKEN)
+
+with DAG("shop", on_failure_callback=call):
+    @task(retries=0)
+    def show(rendered):
+        raise ValueError("x" * 980 + TOKEN)
+
+    show(TOKEN + "{{ ds[:0] }}")
+"""
+
+
+@pytest.mark.parametrize("run", [_in_a_child, _in_this_process])
+def test_a_secret_that_the_dag_file_read_is_hidden(shop: Any, run: Callable[[Any], RunKey]) -> None:
+    # Given a DAG file that reads a secret while it is loaded
+    shop.write("shop.py", READS_AT_LOAD)
+    # When its task fails with an error that is cut off within the secret
+    with shop.app.providing_secrets():
+        key = run(shop)
+    # Then no part of it is in the error, the rendered arguments, or any log
+    [attempt] = shop.store.attempts(key, TaskKey("show"))
+    assert attempt.error == f"ValueError: {'x' * 980}***"
+    assert shop.store.rendered(key, TaskKey("show")) == {"op_args": ["***"]}
+    assert [path for path in shop.app.logs.root.rglob("*.log") if "tok-" in path.read_text()] == []
+
+
+def test_a_callback_in_a_process_of_its_own_hides_what_its_file_read(shop: Any) -> None:
+    # Given the callback of a run, in a process that may read variables
+    shop.write("shop.py", READS_AT_LOAD)
+    shop.process()
+    run, now = shop.ops.trigger("shop").key, shop.app.clock.now()
+    callback = PendingCallback(callback_id=1, run=run, key=None, kind="failure", version=1, at=now)
+    payload = _ProcessorLoop(shop.app.processor(), shop.store).callbacks._payload(callback)
+    # When it prints and raises what its file has read
+    with shop.app.providing_secrets():
+        result = run_callbacks(json.loads(json.dumps(payload)))
+    # Then what goes into its log shows none of it
+    assert result["output"] == "printed by a callback: ***\n"
+    assert "raised by a callback: ***" in result["errors"][0]
+    assert "tok-" not in str(result)
+
+
+def test_an_import_error_hides_what_its_file_read(shop: Any) -> None:
+    # Given a file that fails with a secret in its message, where it is cut off, and prints it
+    failing = READS_AT_LOAD.partition("def call")[0] + "print(TOKEN)\nraise ValueError('x' * 480 + TOKEN)\n"
+    shop.write("shop.py", failing)
+    # When it is parsed
+    shop.process()
+    # Then neither the message nor the traceback shows it
+    [error] = shop.store.import_errors()
+    assert error.error == f"ValueError: {'x' * 480}***"
+    assert "tok-" not in error.detail
+    # And so it is for a command that loads the file itself
+    with shop.app.providing_secrets():
+        loaded = load_source(shop.folder / "shop.py")
+    assert (loaded.import_errors[0].message, loaded.output) == (error.error, "***\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from nbflow.secrets import SecretBox, new_key
+from nbflow.secret_box import SecretBox, new_key
 from nbflow.store import open_store
 from nbflow.store.base import ARCHIVE, Store
 from nbflow.store.memory import MemoryStore

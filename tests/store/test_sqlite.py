@@ -19,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 from nbflow.connections import Connection
 from nbflow.core.snapshot import RunKey
 from nbflow.errors import ConfigError, SecretsError, StaleAttempt, StoreBusy, StoreError
-from nbflow.secrets import SecretBox, new_key
+from nbflow.secret_box import SecretBox, new_key
 from nbflow.store import open_store
 from nbflow.store.sql import SqlStore
 from tests.store.worlds import T0, a_run, add, after, begin, everything, plan, register, scheduled, started_run

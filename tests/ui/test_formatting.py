@@ -65,6 +65,9 @@ def test_the_night_of_25_october_has_one_more_hour() -> None:
     [
         (TaskView(task_id="t", state="success", duration=0.8), "0.8 s"),
         (TaskView(task_id="t", state="success", duration=0.8, try_number=2), "0.8 s · try 2"),
+        (TaskView(task_id="t", state="skipped", duration=0.8), "0.8 s"),
+        (TaskView(task_id="t", state="skipped", duration=0.0), ""),
+        (TaskView(task_id="t", state="upstream_failed", duration=0.0), ""),
         (TaskView(task_id="t", state="running", since=NOW - timedelta(seconds=12)), "for 12 s"),
         (TaskView(task_id="t", state="up_for_retry", try_number=1, max_tries=4, due=NOW + timedelta(seconds=38)),
          "try 2 of 4 in 38 s"),

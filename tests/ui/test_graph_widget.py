@@ -15,8 +15,9 @@ from nbflow.state_colors import glyphs, palettes
 from nbflow.ui import live
 from nbflow.ui.scene import scene
 from nbflow.ui.view_bundles import graph_bundle
-from nbflow.views.graph import EdgeView, GraphView, TaskView
-from tests.ui.samples import NOW
+from nbflow.views.graph import EdgeView, GraphView, TaskView, with_folded
+from nbflow.views.patches import patch
+from tests.ui.samples import NOW, with_task
 from tests.ui.widget_page import ADDRESS, READY, files_of, many_tasks
 
 pytestmark = pytest.mark.browser
@@ -35,8 +36,10 @@ def shown(new_page: Callable[..., Any]) -> Callable[..., Any]:
     return show
 
 
-def push_states(page: Any, graph: GraphView) -> None:
-    page.evaluate("patch => window.model.push(patch)", live.state_traits(graph, scene(graph), NOW))
+def send_patch(page: Any, before: GraphView, after: GraphView) -> None:
+    """Send the patch from the mounted graph to another one."""
+    operations = patch(*(live.document(graph, scene(graph)) for graph in (before, after)))
+    page.evaluate("traits => window.model.push(traits)", {"patch": operations, "now": NOW.timestamp() * 1000})
 
 
 def colour(value: str) -> str:
@@ -74,12 +77,26 @@ def test_states_are_patched_in_place(shown: Callable[..., Any], forex: GraphView
     """Given a mounted graph, when a state changes, then the same element shows it, and the live region announces it."""
     page = shown(forex)
     page.evaluate("window.before = document.querySelector('[data-task-id=load]')")
-    push_states(page, forex.with_states({"load": {"state": "success", "duration": 0.6, "due": None}}))
+    send_patch(page, forex, with_task(forex, "load", state="success", duration=0.6, due=None))
     page.wait_for_selector("[data-task-id=load][data-state=success]")
     assert page.evaluate("window.before === document.querySelector('[data-task-id=load]')")
     assert page.text_content("[data-task-id=load] .nf-note") == "0.6 s"
     assert page.text_content("[aria-live]") == "load success"
     assert page.locator(".nf-legend .nf-chip").all_text_contents() == ["success 5", "skipped 1", "none 1"]
+
+
+def test_a_view_that_opens_late_shows_the_newest_state(shown: Callable[..., Any], forex: GraphView) -> None:
+    # Given an output that is closed while a state changes
+    page = shown(forex)
+    page.evaluate("window.unmount()")
+    send_patch(page, forex, with_task(forex, "load", state="running", due=None))
+    # When the output is opened again
+    page.evaluate(
+        """async () => (await import("/widget.js")).default.render(
+            { model: window.model, el: document.querySelector("#root") })"""
+    )
+    # Then it shows the state
+    page.wait_for_selector("[data-task-id=load][data-state=running]")
 
 
 def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -128,10 +145,20 @@ def test_the_panel_keeps_its_tab_while_states_change(shown: Callable[..., Any], 
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": {"why": {"headline": "Waits."}}})
     page.wait_for_selector(".nf-why")
     place = page.locator(".nf-panel").bounding_box()
-    push_states(page, forex.with_states({"load": {"state": "running", "due": None}}))
+    send_patch(page, forex, with_task(forex, "load", state="running", due=None))
     page.wait_for_selector(".nf-panel [data-state=running]")
     assert page.locator(".nf-panel").bounding_box() == place
     assert page.inner_text(".nf-why") == "Waits."
+
+
+def test_the_node_of_the_open_panel_stays_marked_in_a_new_scene(shown: Callable[..., Any], forex: GraphView) -> None:
+    page = shown(forex)
+    page.click("[data-task-id=load]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
+    folded = with_folded(forex, {"branches"})
+    page.evaluate("traits => window.model.push(traits)", live.widget_traits(folded, scene(folded), NOW))
+    page.wait_for_selector("[data-task-id=branches]")
+    page.wait_for_selector("[data-task-id=load].nf-open")
 
 
 def test_a_late_reply_does_not_fill_the_panel_of_another_task(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -217,10 +244,7 @@ def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], f
         "name": "fold",
         "args": {"group_id": "branches"},
     }
-    drawn = scene(forex)
-    page.evaluate(
-        "patch => window.model.push(patch)", live.graph_traits(forex, drawn) | live.state_traits(forex, drawn, NOW)
-    )
+    page.evaluate("traits => window.model.push(traits)", live.widget_traits(forex, scene(forex), NOW))
     page.wait_for_selector("[data-task-id='branches.big_move'][data-state=skipped]")
 
 
@@ -271,8 +295,8 @@ def test_new_states_change_only_the_nodes_that_differ(shown: Callable[..., Any])
         watching.observe(document.querySelector(".nf-canvas"), {subtree: true, childList: true, attributes: true}); }"""
     )
     # When one task gets another state, and then all of them
-    few = """ids => { const states = {...model.get('states')};
-        ids.forEach(id => states[id] = {state: 'running'}); model.push({states}); }"""
+    few = """ids => model.push({patch: [...model.get('patch'),
+        ...ids.map(id => ({op: 'set', path: ['states', id, 'state'], value: 'running'}))]})"""
     page.evaluate(few, ["t7"])
     one = page.evaluate("async () => { await null; const seen = [...changed]; changed.clear(); return seen; }")
     page.evaluate(few, [f"t{i}" for i in range(300)])

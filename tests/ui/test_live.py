@@ -7,20 +7,26 @@ import queue
 import subprocess
 import sys
 import threading
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from nbflow.ui import js_bundler, live
-from nbflow.ui.live import LiveGraph, Publisher
+from nbflow.ui.live import LiveGraph, Published, Publisher
 from nbflow.ui.scene import scene
-from nbflow.views.graph import EdgeView, GraphView, GroupView, TaskView
-from tests.ui.samples import NOW
+from nbflow.views.graph import GraphView, TaskView
+from nbflow.views.patches import apply_patch
+from tests.ui.samples import NOW, with_task
+
+ONE_MINUTE_HZ = 1 / 60
+"""The rate of a publisher whose period does not end within a test."""
 
 
 class Recorder:
-    """A view that keeps its batches and the threads that brought them."""
+    """A view that records its batches and the threads that publish them."""
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
@@ -33,72 +39,97 @@ class Recorder:
         self.first.set()
 
 
-@pytest.fixture
-def slow() -> Any:
-    """A publisher whose period never ends by itself within a test."""
-    made = Publisher(hz=1 / 60)
-    yield made
-    made.close()
+# ------------------------------------------------------------------------------------------------------- the publisher
 
 
-def test_what_is_put_within_a_period_is_published_at_once(slow: Publisher) -> None:
-    view = Recorder()
+def test_items_of_one_period_are_one_batch() -> None:
+    publisher, view = Publisher(hz=ONE_MINUTE_HZ), Recorder()
     for i in range(100):
-        slow.put(view, i)
-    assert slow.flush()
+        publisher.put(view, i)
+    publisher.close()
     assert view.batches == [list(range(100))]
 
 
-def test_four_threads_lose_nothing_and_only_the_publisher_publishes(slow: Publisher) -> None:
-    views = [Recorder(), Recorder()]
+def test_items_of_four_threads_are_all_published_by_the_publisher_thread() -> None:
+    # Given a publisher and two views
+    publisher, views = Publisher(hz=ONE_MINUTE_HZ), [Recorder(), Recorder()]
 
     def produce(number: int) -> None:
         for i in range(400):
-            slow.put(views[number % 2], (number, i))
+            publisher.put(views[number % 2], (number, i))
 
+    # When four threads put items, and the publisher is closed
     threads = [threading.Thread(target=produce, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    slow.close()
-    got = [item for view in views for batch in view.batches for item in batch]
-    assert sorted(got) == [(n, i) for n in range(4) for i in range(400)]
+    publisher.close()
+    # Then no item is lost, and the publisher's thread has published all
+    published = [item for view in views for batch in view.batches for item in batch]
+    assert sorted(published) == [(n, i) for n in range(4) for i in range(400)]
     assert views[0].threads | views[1].threads == {"nbflow-publisher"}
 
 
-def test_a_period_ends_by_itself() -> None:
-    """Given nobody who flushes, when something is put, then it is published all the same."""
+def test_an_item_is_published_at_the_end_of_the_period() -> None:
     publisher, view = Publisher(hz=200), Recorder()
     publisher.put(view, 1)
     assert view.first.wait(10)
     publisher.close()
 
 
-def test_a_view_that_fails_does_not_stop_the_others(slow: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_in_a_view_does_not_affect_other_views(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def publish(self, batch: list[Any]) -> None:
             raise RuntimeError("no comm")
 
-    view = Recorder()
-    slow.put(Broken(), 1)
-    slow.put(view, 2)
-    assert slow.flush()
+    publisher, view = Publisher(hz=ONE_MINUTE_HZ), Recorder()
+    publisher.put(Broken(), 1)
+    publisher.put(view, 2)
+    publisher.close()
     assert view.batches == [[2]]
-    assert "could not be brought up to date" in caplog.text
+    assert "Error in a live view" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------- a live graph
+
+
+class ManualPublisher(Publisher):
+    """A publisher without a thread: ``publish_batch`` publishes the items of one view."""
+
+    def __init__(self) -> None:
+        self.items: queue.SimpleQueue[tuple[Published, Any]] = queue.SimpleQueue()
+
+    def put(self, view: Published, item: Any) -> None:
+        self.items.put((view, item))
+
+    def publish_batch(self) -> None:
+        batch = []
+        while not self.items.empty():
+            view, item = self.items.get()
+            batch.append(item)
+        view.publish(batch)
 
 
 class FakeWidget:
+    """Records what the browser receives."""
+
     def __init__(self, **traits: Any) -> None:
         self.model_id = "m"
-        self.on_request = traits.pop("on_request")
+        self.on_request: Callable[[int, str, dict[str, Any]], None] = traits.pop("on_request")
         self.traits = traits
-        self.patches: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.replies: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.closed = threading.Event()
 
-    def patch(self, traits: dict[str, Any]) -> None:
-        self.patches.append(traits)
+    def send_traits(self, traits: dict[str, Any]) -> None:
+        self.messages.append(traits)
+        self.traits |= traits
+
+    @property
+    def document(self) -> Any:
+        """What the browser draws."""
+        return apply_patch(self.traits["base"]["document"], self.traits["patch"])
 
     def reply(self, number: int, data: Any = None, error: str = "") -> None:
         self.replies.put({"id": number, "data": data, "error": error})
@@ -108,158 +139,234 @@ class FakeWidget:
 
 
 class FakeHandle:
+    """Records the contents of an output."""
+
     def __init__(self) -> None:
-        self.updates: list[dict[str, Any]] = []
+        self.contents: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.threads: list[str] = []
 
     def update(self, mime: dict[str, Any], raw: bool) -> None:
         assert raw
-        self.updates.append(mime)
+        self.contents.put(mime)
+        self.threads.append(threading.current_thread().name)
+
+    def next(self) -> dict[str, Any]:
+        return self.contents.get(timeout=10)
 
 
 @pytest.fixture
-def shown(
-    forex: GraphView, slow: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> tuple[LiveGraph, FakeWidget, FakeHandle]:
-    """A live graph in a front end that is made of fakes."""
+def handle(monkeypatch: pytest.MonkeyPatch) -> FakeHandle:
+    """The output of the cell."""
+    output = FakeHandle()
+    monkeypatch.setattr("IPython.display.display", lambda mime, **_: (output.contents.put(mime), output)[1])
+    return output
+
+
+@dataclass
+class ShownGraph:
+    """A live graph with a widget, in a front end made of fakes."""
+
+    graph: LiveGraph
+    widget: FakeWidget
+    handle: FakeHandle
+    publisher: ManualPublisher
+
+
+@pytest.fixture
+def shown(forex: GraphView, handle: FakeHandle, monkeypatch: pytest.MonkeyPatch) -> ShownGraph:
     from nbflow.ui import widgets
 
-    handle = FakeHandle()
-    first: list[dict[str, Any]] = []
     monkeypatch.setattr(widgets, "GraphWidget", FakeWidget)
-    monkeypatch.setattr("IPython.display.display", lambda mime, **_: (first.append(mime), handle)[1])
-    view = LiveGraph(forex, now=lambda: NOW, publisher_=slow)
-    view.show()
-    handle.updates += first
-    return view, view._widget, handle
+    publisher = ManualPublisher()
+    graph = LiveGraph(forex, now=lambda: NOW, publisher_=publisher)
+    graph.show()
+    return ShownGraph(graph, graph._widget, handle, publisher)
 
 
-def test_the_output_holds_widget_image_and_text_while_it_runs(shown: tuple[LiveGraph, FakeWidget, FakeHandle]) -> None:
-    _, _, handle = shown
-    assert set(handle.updates[0]) == {live.WIDGET_MIME, "text/html", "text/plain"}
-    assert handle.updates[0][live.WIDGET_MIME]["model_id"] == "m"
+def test_the_output_holds_widget_image_and_text_while_it_is_live(shown: ShownGraph) -> None:
+    content = shown.handle.next()
+    assert set(content) == {live.WIDGET_MIME, "text/html", "text/plain"}
+    assert content[live.WIDGET_MIME]["model_id"] == "m"
 
 
-def test_changes_are_sent_together(shown: tuple[LiveGraph, FakeWidget, FakeHandle], slow: Publisher) -> None:
-    view, widget, _ = shown
-    view.put("load", state="running", since=NOW, due=None, try_number=2)
-    view.put("report", state="scheduled")
-    view.put("report", state="queued")
-    slow.flush()
-    [patch] = widget.patches
-    assert patch["states"]["report"] == {"state": "queued", "note": ""}
-    assert patch["states"]["load"] == {"state": "running", "note": "try 2 of 4", "since": NOW.timestamp() * 1000}
-    assert patch["counts"] == {"running": 1, "queued": 1, "success": 4, "skipped": 1}
+def test_updates_of_one_period_are_sent_as_one_patch(shown: ShownGraph, forex: GraphView) -> None:
+    # Given a live graph
+    view = with_task(forex, "load", state="running", since=NOW, due=None, try_number=2)
+    # When it is updated twice within a period
+    shown.graph.update(with_task(view, "report", state="scheduled"))
+    shown.graph.update(with_task(view, "report", state="queued"))
+    shown.publisher.publish_batch()
+    # Then the browser receives one patch, with the newest states only
+    [message] = shown.widget.messages
+    assert message["patch"] == [
+        {"op": "remove", "path": ["states", "load", "due"]},
+        {"op": "set", "path": ["states", "load", "state"], "value": "running"},
+        {"op": "set", "path": ["states", "load", "since"], "value": NOW.timestamp() * 1000},
+        {"op": "set", "path": ["states", "report", "state"], "value": "queued"},
+        {"op": "remove", "path": ["counts", "up_for_retry"]},
+        {"op": "remove", "path": ["counts", "none"]},
+        {"op": "set", "path": ["counts", "queued"], "value": {"id": "queued", "count": 1}, "before": "success"},
+        {"op": "set", "path": ["counts", "running"], "value": {"id": "running", "count": 1}, "before": "queued"},
+    ]
+    assert message.keys() == {"patch", "now"}
 
 
-def test_the_end_leaves_the_final_picture_and_no_widget(
-    shown: tuple[LiveGraph, FakeWidget, FakeHandle], forex: GraphView
+def test_an_update_without_a_visible_change_sends_nothing(shown: ShownGraph, forex: GraphView) -> None:
+    shown.graph.update(replace(forex, run_id="another"))
+    shown.publisher.publish_batch()
+    assert shown.widget.messages == []
+
+
+def test_any_updates_lead_the_browser_to_the_newest_view(
+    shown: ShownGraph, forex: GraphView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view, widget, handle = shown
-    view.put("load", state="success", duration=1.0, due=None)
-    view.put_graph(run_state="success")
-    view.finish()
-    view.put("load", state="failed")
-    view.finish()
-    assert len(handle.updates) == 2  # the first picture and the last one; what comes after the end changes nothing
-    assert set(handle.updates[1]) == {"text/html", "text/plain"}
-    assert "run 2026-11-20 success" in handle.updates[1]["text/plain"]
-    assert not widget.closed.is_set()  # a browser may still be making its side of it
+    """Also when the patch becomes too long, and when the document is then the one it started from."""
+    monkeypatch.setattr(live, "MAX_OPERATIONS", 12)
+    changed = with_task(forex, "load", state="running", due=None)
+    drawn = scene(forex)
+    bases = []
+    for number in range(7):
+        view = forex if number % 2 else changed
+        shown.graph.update(view)
+        shown.publisher.publish_batch()
+        assert shown.widget.document == live.document(view, drawn)
+        bases.append(shown.widget.traits["base"]["number"])
+    assert (bases[0], len(set(bases))) == (0, len(set(bases)))
+    assert 1 < len(set(bases)) < 7
 
 
-def test_a_widget_whose_time_is_over_is_let_go(
-    shown: tuple[LiveGraph, FakeWidget, FakeHandle], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view, widget, _ = shown
+def test_another_structure_is_drawn_as_a_new_scene(shown: ShownGraph, forex: GraphView) -> None:
+    # Given a graph whose mapped task is expanded, so that its label changes, and a task that is new
+    new = TaskView(task_id="archive", state="scheduled")
+    view = with_task(replace(forex, tasks=(*forex.tasks, new)), "load", mapped=3)
+    # When the graph is updated
+    shown.graph.update(view)
+    shown.publisher.publish_batch()
+    # Then one message has the new scene with its states
+    [message] = shown.widget.messages
+    labels = {node["id"]: node["label"] for node in message["scene"]["nodes"]}
+    assert (labels["load"], labels["archive"]) == ("load [3]", "archive")
+    assert shown.widget.document == live.document(view, scene(view))
+
+
+def test_the_end_leaves_the_final_picture_without_a_widget(shown: ShownGraph, forex: GraphView) -> None:
+    shown.handle.next()
+    shown.graph.update(replace(with_task(forex, "load", state="success", duration=1.0, due=None), run_state="success"))
+    shown.graph.finish()
+    shown.publisher.publish_batch()
+    content = shown.handle.next()
+    assert set(content) == {"text/html", "text/plain"}
+    assert "run 2026-11-20 success" in content["text/plain"]
+    assert shown.widget.messages == []
+    assert not shown.widget.closed.is_set()  # a browser may still be creating its model
+
+
+def test_the_final_picture_is_sent_by_each_thread_that_finishes(shown: ShownGraph, forex: GraphView) -> None:
+    # Given a live graph that a thread has finished
+    thread = threading.Thread(target=shown.graph.finish, name="follower")
+    thread.start()
+    thread.join()
+    # When the main thread finishes it with a newer view
+    shown.graph.update(replace(forex, run_state="success"))
+    shown.graph.finish()
+    # Then the output holds the newest picture, in a message of the main thread
+    contents = [shown.handle.next()["text/plain"] for _ in range(3)]
+    assert shown.handle.threads == ["follower", "MainThread"]
+    assert "run 2026-11-20 running" in contents[1]
+    assert "run 2026-11-20 success" in contents[2]
+
+
+def test_the_widget_is_closed_after_its_minimum_lifetime(shown: ShownGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "WIDGET_SECONDS", 0)
-    view._publisher = quick = Publisher()
-    view.finish()
-    assert widget.closed.wait(10)
-    quick.close()
+    shown.graph._publisher = publisher = Publisher(hz=1000)
+    shown.graph.finish()
+    assert shown.widget.closed.wait(10)
+    publisher.close()
 
 
-def test_a_widget_that_is_kept_stays_above_the_final_picture(
-    shown: tuple[LiveGraph, FakeWidget, FakeHandle],
+def test_without_widgets_the_last_update_within_a_period_is_drawn_too(
+    forex: GraphView, handle: FakeHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view, widget, handle = shown
-    view._keep_widget = True
-    view.put("load", state="failed", due=None)
-    view.finish()
-    assert set(handle.updates[1]) == {live.WIDGET_MIME, "text/html", "text/plain"}
-    assert widget.patches[-1]["states"]["load"]["state"] == "failed"
-    assert not widget.closed.is_set()
-
-
-def test_without_widgets_the_picture_itself_is_updated_and_the_last_change_is_not_lost(
-    forex: GraphView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Given two changes within a period, when nothing follows, then the picture shows the second all the same."""
-    updates: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    class Handle:
-        def update(self, mime: dict[str, Any], raw: bool) -> None:
-            updates.put(mime)
-
-    monkeypatch.setattr("IPython.display.display", lambda mime, **_: Handle())
+    # Given a live graph without a widget
     monkeypatch.setattr(live, "PICTURE_PERIOD_S", 0.05)
     publisher = Publisher(hz=1000)
     view = LiveGraph(forex, now=lambda: NOW, publisher_=publisher)
     view.show(widgets=False)
-    view.put("load", state="running", due=None)
-    publisher.flush()
-    view.put("load", state="success")
-    publisher.flush()
-    assert "load                running" in updates.get(timeout=10)["text/plain"]
-    assert "load                success" in updates.get(timeout=10)["text/plain"]
+    handle.next()
+    # When it is updated again before the period of a picture ends
+    view.update(with_task(forex, "load", state="running", due=None))
+    assert "load                running" in handle.next()["text/plain"]
+    view.update(with_task(forex, "load", state="success", due=None))
+    # Then the picture is updated without a further update
+    assert "load                success" in handle.next()["text/plain"]
     publisher.close()
 
 
-def test_a_click_is_answered_by_the_publisher(shown: tuple[LiveGraph, FakeWidget, FakeHandle], slow: Publisher) -> None:
-    view, widget, _ = shown
-    asked: list[str] = []
+def test_an_equal_view_is_not_drawn_again(shown: ShownGraph, forex: GraphView) -> None:
+    shown.graph.update(replace(forex, footer=(*forex.footer,)))
+    assert shown.publisher.items.empty()
+
+
+def test_requests_are_answered_on_the_publisher_thread(shown: ShownGraph) -> None:
+    # Given a live graph with the details of its tasks
+    threads: list[str] = []
 
     def details(task_id: str) -> dict[str, Any]:
-        asked.append(threading.current_thread().name)
+        threads.append(threading.current_thread().name)
         return {"subtitle": task_id}
 
-    view._details = details
-    widget.on_request(1, "task", {"task_id": "load"})
-    widget.on_request(2, "task", {"task_id": "nope"})
-    widget.on_request(3, "clear", {})
-    slow.flush()
-    replies = [widget.replies.get(timeout=1) for _ in range(3)]
+    shown.graph._details = details
+    shown.graph._publisher = publisher = Publisher(hz=1000)
+    # When the browser requests a task, an unknown task, and a command
+    shown.widget.on_request(1, "task", {"task_id": "load"})
+    shown.widget.on_request(2, "task", {"task_id": "nope"})
+    shown.widget.on_request(3, "clear", {})
+    # Then each request has its reply
+    replies = [shown.widget.replies.get(timeout=10) for _ in range(3)]
+    publisher.close()
     assert replies == [
         {"id": 1, "data": {"subtitle": "load"}, "error": ""},
         {"id": 2, "data": None, "error": "There is no task 'nope' in forex."},
         {"id": 3, "data": None, "error": "This view is read-only. Use the %dag magic to change the run."},
     ]
-    assert asked == ["nbflow-publisher"]
+    assert threads == ["nbflow-publisher"]
 
 
-def test_folding_sends_a_new_scene_with_its_states(
-    shown: tuple[LiveGraph, FakeWidget, FakeHandle], slow: Publisher
-) -> None:
-    _, widget, _ = shown
-    widget.on_request(1, "fold", {"group_id": "branches"})
-    slow.flush()
-    folded = widget.patches[0]
-    assert "branches" in [node["id"] for node in folded["graph"]["nodes"]]
-    assert folded["states"]["branches"] == {"state": "success", "note": "2 of 2 done"}
+def test_folding_sends_a_new_scene_with_its_states_and_lasts(shown: ShownGraph, forex: GraphView) -> None:
+    # Given a group that the user folds
+    shown.widget.on_request(1, "fold", {"group_id": "branches"})
+    shown.publisher.publish_batch()
+    [folded] = shown.widget.messages
+    assert "branches" in [node["id"] for node in folded["scene"]["nodes"]]
+    assert shown.widget.document["states"]["branches"] == {"state": "success", "note": "2 of 2 done"}
+    # When the graph is updated
+    shown.graph.update(with_task(forex, "branches.quiet_day", state="running"))
+    shown.publisher.publish_batch()
+    # Then the group is still folded
+    assert shown.widget.document["states"]["branches"] == {"state": "running", "note": "1 of 2 done"}
+    assert "scene" not in shown.widget.messages[1]
 
 
-def test_what_the_browser_is_sent_is_json(forex: GraphView) -> None:
-    drawn = scene(forex)
-    traits = live.graph_traits(forex, drawn) | live.state_traits(forex, drawn, NOW)
+def test_the_traits_are_json(forex: GraphView) -> None:
+    traits = live.widget_traits(forex, scene(forex), NOW)
     assert json.loads(json.dumps(traits)).keys() == traits.keys()
 
 
-def test_states_of_300_tasks_stay_small() -> None:
-    """Ten messages a second carry all states: they must stay some ten kB."""
-    tasks = tuple(TaskView(task_id=f"extract_orders_{i}", state="running", since=NOW) for i in range(300))
-    graph = GraphView(dag_id="x", tasks=tasks, run="r", run_state="running")
-    assert len(json.dumps(live.state_traits(graph, scene(graph), NOW)).encode()) < 40_000
+def test_the_largest_patch_is_small(shown: ShownGraph) -> None:
+    """Ten messages a second hold a whole patch: it must stay some ten kB."""
+    graph = GraphView(dag_id="x", tasks=tuple(TaskView(task_id=f"extract_orders_{i}") for i in range(300)), run="r")
+    shown.graph.update(graph)
+    shown.publisher.publish_batch()
+    sizes = []
+    for i in range(300):
+        graph = with_task(graph, f"extract_orders_{i}", state="running", since=NOW + timedelta(seconds=i))
+        shown.graph.update(graph)
+        shown.publisher.publish_batch()
+        sizes.append(len(json.dumps(shown.widget.messages[-1]["patch"]).encode()))
+    assert 15_000 < max(sizes) < 40_000
 
 
-def test_the_module_that_each_widget_carries_is_small_and_whole() -> None:
+def test_the_module_of_the_widget_is_small_and_complete() -> None:
     text = js_bundler.graph_esm()
     assert len(text.encode()) < 60_000
     assert "import " not in text
@@ -268,41 +375,31 @@ def test_the_module_that_each_widget_carries_is_small_and_whole() -> None:
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_a_real_widget_has_these_traits_and_no_trait_named_layout_is_taken(forex: GraphView) -> None:
+def test_a_real_widget_forwards_requests_and_holds_the_traits(forex: GraphView) -> None:
     from nbflow.ui import widgets
 
-    drawn = scene(forex)
-    asked: list[Any] = []
-    widget = widgets.GraphWidget(
-        on_request=lambda *a: asked.append(a), **live.graph_traits(forex, drawn), **live.state_traits(forex, drawn, NOW)
-    )
+    # Given a real widget
+    requests: list[Any] = []
+    traits = live.widget_traits(forex, scene(forex), NOW)
+    widget = widgets.GraphWidget(on_request=lambda *request: requests.append(request), **traits)
+    # When it receives a request and messages that are none
     widget._receive(widget, {"kind": "request", "id": 1, "name": "task", "args": {"task_id": "a"}}, None)
-    for odd in (None, 3, {}, {"kind": "request", "id": "1", "name": "task", "args": {}}, {"kind": "request"}):
-        widget._receive(widget, odd, None)
-    before = widget.version
-    widget.patch(live.state_traits(forex.with_states({"load": {"state": "failed"}}), drawn, NOW))
-    assert asked == [(1, "task", {"task_id": "a"})]
-    assert widget.version == before + 1
-    assert widget.states["load"]["state"] == "failed"
+    for other in (None, 3, {}, {"kind": "request", "id": "1", "name": "task", "args": {}}, {"kind": "request"}):
+        widget._receive(widget, other, None)
+    # Then it forwards the request alone
+    assert requests == [(1, "task", {"task_id": "a"})]
+    # And it holds what it was sent last
+    patch = [{"op": "set", "path": ["header", "paused"], "value": True}]
+    widget.send_traits({"patch": patch, "now": 5.0})
+    assert (widget.patch, widget.now, widget.base) == (patch, 5.0, traits["base"])
     widget.close()
 
 
 def test_the_views_need_no_widget_library() -> None:
-    """Given an interpreter, when all of nbflow.ui but widgets is imported, then no lab package is."""
+    """When all of nbflow.ui but widgets is imported, then no package of the lab extra is."""
     code = (
         "import sys, nbflow.ui.live, nbflow.ui.view_bundles, nbflow.ui.run_charts;"
         "print([m for m in ('anywidget', 'ipywidgets', 'IPython', 'traitlets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_group_of_edges_survives_a_change_of_states() -> None:
-    graph = GraphView(
-        dag_id="x", tasks=(TaskView(task_id="a"), TaskView(task_id="b")), edges=(EdgeView(source="a", target="b"),),
-        groups=(GroupView(group_id="g"),),
-    )  # fmt: skip
-    at: datetime = NOW
-    changed = graph.with_states({"a": {"state": "running", "since": at}, "unknown": {"state": "failed"}})
-    assert [t.state for t in changed.tasks] == ["running", "none"]
-    assert (changed.edges, changed.groups) == (graph.edges, graph.groups)

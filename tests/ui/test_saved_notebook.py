@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 from nbflow.ui.live import LiveGraph
 from nbflow.views.graph import GraphView, TaskView
 
-graph = GraphView(dag_id="sales", tasks=(TaskView(task_id="load", state="running"),), run="run 1", run_state="running")
-view = LiveGraph(graph, now=lambda: datetime.now(UTC))
-view.show()
-view.put("load", state="success", duration=0.5)
-view.put_graph(run_state="success")
-view.finish()
+def graph(state, **task):
+    load = TaskView(task_id="load", state=state, **task)
+    return GraphView(dag_id="sales", tasks=(load,), run="run 1", run_state=state)
+
+live = LiveGraph(graph("running"), now=lambda: datetime.now(UTC))
+live.show()
+live.update(graph("success", duration=0.5))
+live.finish()
 """
 
 

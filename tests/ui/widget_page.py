@@ -35,8 +35,7 @@ window.unmount = widget.render({ model, el: document.querySelector("#root") });
 
 def files_of(graph: GraphView, *, theme: str = "light") -> dict[str, tuple[str, str]]:
     """The files of the page: url ending -> (type, text)."""
-    drawn = scene(graph)
-    traits = live.graph_traits(graph, drawn) | live.state_traits(graph, drawn, NOW) | {"version": 1}
+    traits = live.widget_traits(graph, scene(graph), NOW)
     embedded = json.dumps(traits).replace("<", "\\u003c")
     return {
         "/widget.js": ("text/javascript", js_bundler.graph_esm()),

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from nbflow.core.snapshot import Instance, Run
 from nbflow.core.states import RunState, TaskState
-from nbflow.views.graph import changed_fields, graph_view
+from nbflow.views.graph import graph_view
 from nbflow.views.shared import run_title
 from tests.views.samples import NOW, spec
 
@@ -45,17 +45,6 @@ def test_a_graph_of_a_run_has_states_and_times() -> None:
     assert (first.state, first.duration) == ("success", 2.0)
     assert (each.state, each.mapped, each.note) == ("up_for_retry", 2, "1 of 2 done")
     assert (last.state, last.try_number, last.max_tries, last.due) == ("up_for_retry", 1, 3, due)
-
-
-def test_changed_fields_are_the_fields_that_differ() -> None:
-    # Given two views of a task
-    before = graph_view(spec()).tasks[0]
-    run = Run(dag_id="sales", run_id="r", run_after=NOW, logical_date=NOW)
-    instances = [Instance(task_id="first", state=TaskState.QUEUED)]
-    after = graph_view(spec(), run=run, instances=instances).tasks[0]
-    # Then only the fields that differ are returned
-    assert changed_fields(before, after) == {"state": "queued", "max_tries": 1}
-    assert changed_fields(after, after) == {}
 
 
 def test_the_title_of_a_run_is_its_logical_date() -> None:

@@ -1,4 +1,4 @@
-// The live graph. Python computes the layout (nbflow/ui/scene.py); this module draws it once, then patches states.
+// The live graph. Python computes the layout (nbflow/ui/scene.py); this module draws it once, then updates its elements.
 
 import { brief, html, setAttribute, setText, span, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
@@ -14,9 +14,10 @@ import { GLYPHS, chip, glyph, known } from "./states.js";
  * @typedef {{ state: string, note?: string, due?: number, since?: number }} NodeState  times in ms since the epoch
  * @typedef {{ title: string, schedule?: string, run?: string, run_state?: string, next?: number, next_exact?: string,
  *             paused?: boolean }} Header
- * @typedef {{ graph: Scene, states: Record<string, NodeState>, counts: Record<string, number>, header: Header,
- *             footer: string[], meanings?: Record<string, string>, now?: number, version?: number }} GraphModel
- * `now` is the sender's clock, in ms; `meanings` holds the meaning of each state, which the legend shows on hover.
+ * @typedef {{ scene: Scene, states: Record<string, NodeState>, counts: Array<{ id: string, count: number }>, header: Header,
+ *             footer: string[], meanings: Record<string, string>, now: number }} GraphModel
+ * `now` is the sender's clock, in ms; `meanings` holds the meaning of each state, which the legend shows on hover. A
+ * value that has changed is another object.
  * @typedef {{ request(name: string, args: object): Promise<any> }} Transport
  * Requests: `task` {task_id} -> Details of panel.js; `fold` {group_id}; and the names of a panel's actions.
  */
@@ -54,7 +55,7 @@ function drawLabel(edge) {
 }
 
 /**
- * Draws the graph into `el`; returns `update` and `destroy`.
+ * Draws the graph into `el`; returns `update`, which takes a newer model, and `destroy`.
  * @param {HTMLElement} el
  * @param {GraphModel} model
  * @param {Transport} transport
@@ -62,9 +63,8 @@ function drawLabel(edge) {
 export function mount(el, model, transport) {
   /** @type {Map<string, ReturnType<typeof drawNode>>} */
   let drawn = new Map();
-  let scene = model.graph;
-  let header = model.header;
-  let meanings = model.meanings ?? {};
+  let shown = /** @type {Partial<GraphModel>} */ ({});
+  let { scene, header } = model;
   let skew = 0;
   /** @type {string | null} */
   let open = null;
@@ -115,6 +115,7 @@ export function mount(el, model, transport) {
     });
     picture.addEventListener("keydown", onKey);
     canvas.replaceChildren(picture);
+    markOpen();
     const start = (focused && drawn.has(focused) ? focused : null) ?? scene.nodes[0].id;
     drawn.get(start)?.element.setAttribute("tabindex", "0");
     if (focused === start) drawn.get(start)?.element.focus();
@@ -190,12 +191,17 @@ export function mount(el, model, transport) {
     }
   }
 
+  /** Marks the node whose panel is open. */
+  function markOpen() {
+    for (const d of drawn.values()) d.element.classList.toggle("nf-open", d.node.id === open);
+  }
+
   /** @param {string} id */
   async function openPanel(id) {
     const target = drawn.get(id);
     open = id;
     const ticket = ++latest;
-    for (const d of drawn.values()) d.element.classList.toggle("nf-open", d.node.id === id);
+    markOpen();
     panel.open(target?.node.title ?? id, target?.state.state || "none");
     try {
       const details = await transport.request("task", { task_id: id });
@@ -210,7 +216,7 @@ export function mount(el, model, transport) {
     open = null;
     latest++;
     panel.close();
-    for (const d of drawn.values()) d.element.classList.remove("nf-open");
+    markOpen();
     if (last !== null) focusNode(last);
   }
 
@@ -222,7 +228,7 @@ export function mount(el, model, transport) {
   });
 
   /** @param {ReturnType<typeof drawNode>} target */
-  function patchNote(target) {
+  function updateNote(target) {
     const { state, note = "", due, since } = target.state;
     const now = Date.now() - skew;
     let text = note;
@@ -236,11 +242,11 @@ export function mount(el, model, transport) {
   }
 
   /** @param {Record<string, NodeState>} states */
-  function patchStates(states) {
+  function updateStates(states) {
     const changed = [];
     for (const [id, next] of Object.entries(states)) {
       const target = drawn.get(id);
-      if (!target) continue;
+      if (!target || target.state === next) continue;
       if (target.state.state !== next.state) {
         if (target.state.state) changed.push(`${target.node.title} ${next.state}`);
         target.element.setAttribute("data-state", next.state);
@@ -249,7 +255,7 @@ export function mount(el, model, transport) {
         if (id === open) panel.setState(next.state);
       }
       target.state = next;
-      patchNote(target);
+      updateNote(target);
     }
     if (changed.length) setText(live, changed.slice(0, 5).join("; ") + (changed.length > 5 ? ` and ${changed.length - 5} more` : ""));
   }
@@ -262,7 +268,7 @@ export function mount(el, model, transport) {
   }
 
   /** @param {Header} head */
-  function patchHeader(head) {
+  function updateHeader(head) {
     header = head;
     bar.replaceChildren(
       html("b", {}, head.title),
@@ -274,23 +280,25 @@ export function mount(el, model, transport) {
     canvas.firstElementChild?.setAttribute("aria-label", `Graph of ${head.title}${head.run ? `, ${head.run} ${head.run_state}` : ""}`);
   }
 
-  /** @param {Partial<GraphModel>} patch */
-  function update(patch) {
-    if (patch.now !== undefined && patch.now) skew = Date.now() - patch.now;
-    if (patch.graph) draw(patch.graph);
-    if (patch.header) patchHeader(patch.header);
-    if (patch.states) patchStates(patch.states);
-    if (patch.meanings) meanings = patch.meanings;
-    if (patch.counts) legend.replaceChildren(...Object.entries(patch.counts).map(([s, n]) => chip(s, `${s} ${n}`, meanings[s])));
-    if (patch.footer) setText(words, patch.footer.join(" · "));
-    if (patch.version !== undefined) root.dataset.version = String(patch.version);
+  /** Draws what differs from the model that is shown. @param {GraphModel} next */
+  function update(next) {
+    const redrawn = next.scene !== shown.scene;
+    skew = Date.now() - next.now;
+    if (redrawn) draw(next.scene);
+    if (redrawn || next.header !== shown.header) updateHeader(next.header);
+    if (redrawn || next.states !== shown.states) updateStates(next.states);
+    if (next.counts !== shown.counts) {
+      legend.replaceChildren(...next.counts.map(({ id, count }) => chip(id, `${id} ${count}`, next.meanings[id])));
+    }
+    if (next.footer !== shown.footer) setText(words, next.footer.join(" · "));
+    shown = next;
   }
 
   const clock = setInterval(() => {
     const until = bar.querySelector(".nf-next");
     if (until) setText(until, nextRun());
     for (const target of drawn.values()) {
-      if (target.state.due !== undefined || target.state.since !== undefined) patchNote(target);
+      if (target.state.due !== undefined || target.state.since !== undefined) updateNote(target);
     }
   }, 1000);
 

@@ -1,9 +1,10 @@
 // The graph in a notebook: connects anywidget's model to mount().
 
 import { mount } from "./graph.js";
+import { applyPatch } from "./patches.js";
 
 const REPLY_TIMEOUT_MS = 8000;
-const KEYS = /** @type {const} */ (["graph", "header", "states", "counts", "footer", "meanings", "now", "version"]);
+const TRAITS = /** @type {const} */ (["scene", "meanings", "base", "patch", "now"]);
 
 /** Requests over the comm; rejects when the kernel does not reply in time. @param {any} model */
 function commTransport(model) {
@@ -34,26 +35,46 @@ function commTransport(model) {
   };
 }
 
+/**
+ * Returns a function that reads the model. The trait `patch` holds all operations from `base` to the newest document, of
+ * which only those that came since the last call are applied: what did not change stays the same object.
+ * @param {any} model
+ */
+function modelReader(model) {
+  /** @type {any} */
+  let base;
+  /** @type {any} */
+  let newest;
+  let applied = 0;
+  return () => {
+    const operations = model.get("patch");
+    if (model.get("base") !== base) {
+      base = model.get("base");
+      newest = base.document;
+      applied = 0;
+    }
+    newest = applyPatch(newest, operations.slice(applied));
+    applied = operations.length;
+    return { scene: model.get("scene"), meanings: model.get("meanings"), now: model.get("now"), ...newest };
+  };
+}
+
 export default {
   /** @param {{ model: any, el: HTMLElement }} context */
   render({ model, el }) {
     const transport = commTransport(model);
-    const read = (/** @type {readonly string[]} */ keys) => Object.fromEntries(keys.map((key) => [key, model.get(key)]));
-    const view = mount(el, /** @type {any} */ (read(KEYS)), transport);
-    /** @type {Set<string>} */
-    const dirty = new Set();
-    const listeners = KEYS.map((key) => {
-      const listener = () => {
-        // the traits of one message change one by one: collect them and apply them together
-        if (!dirty.size) queueMicrotask(() => { view.update(read([...dirty])); dirty.clear(); });
-        dirty.add(key);
-        if (key === "graph") dirty.add("states").add("header");
-      };
-      model.on(`change:${key}`, listener);
-      return () => model.off(`change:${key}`, listener);
-    });
+    const read = modelReader(model);
+    const view = mount(el, read(), transport);
+    let scheduled = false;
+    const schedule = () => {
+      if (scheduled) return;
+      scheduled = true;
+      // the traits of one message change one by one: read them together
+      queueMicrotask(() => { scheduled = false; view.update(read()); });
+    };
+    for (const trait of TRAITS) model.on(`change:${trait}`, schedule);
     return () => {
-      for (const off of listeners) off();
+      for (const trait of TRAITS) model.off(`change:${trait}`, schedule);
       transport.close();
       view.destroy();
     };

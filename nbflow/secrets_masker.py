@@ -1,43 +1,44 @@
-"""Secrets: encrypted at rest, and masked in all output.
+"""Masking of secrets in all output.
 
-**At rest** (``SecretBox``). Fernet (AES-CBC with an HMAC) rejects tampered text. With several keys, newest first, the
-first encrypts, all decrypt, and ``rotate`` re-encrypts with the first. Without a configured key, one is generated in
-``{home}/fernet.key`` (mode 0600); a key file that others can read is refused. There is no fallback to plain text.
+A secret is masked verbatim and in the forms that programs print: URL-quoted, base64 (also inside longer text, as in a
+basic-auth header), JSON- and Python-escaped, HTML, hex, and line by line. No half of a secret may remain: all
+occurrences of all forms are found, overlapping ones are merged, and each is replaced by ``***``.
 
-**In text** (``Masker``, ``StreamMasker``). A secret is masked verbatim and in the forms that programs print:
-URL-quoted, base64 (also inside longer text, as in a basic-auth header), JSON- and Python-escaped, HTML, hex, and line
-by line. No half of a secret may remain: all matches of all forms are found, overlapping ones are merged, and each is
-replaced by ``***``.
+Short secrets
+-------------
+Masking every occurrence of a value shorter than :data:`MIN_CHARACTERS` (a password ``a``) would make a log unreadable.
+A shorter value is masked only after ``password=`` and other sensitive names, in a URL's login, or (from
+:data:`MIN_WORD_CHARACTERS` on) as a whole word.
 
-A stream arrives in chunks that may split a secret anywhere. ``StreamMasker`` therefore buffers exactly the tail that
-could be the start of a secret: an ordinary line passes at once. Its output does not depend on the chunk boundaries (a
-property test).
+Streams
+-------
+A stream arrives in chunks that may split a secret anywhere. :class:`StreamMasker` holds back the tail that could be the
+start of a secret: an ordinary line passes at once. Its output does not depend on the chunks (a property test), because
+whether a character is masked depends only on
 
-Masking every occurrence of a value shorter than ``MIN_CHARACTERS`` (a password ``a``) would make a log unreadable.
-Short values are masked only after ``password=`` and other sensitive names, in a URL's login, or (from
-``MIN_WORD_CHARACTERS`` on) as whole words.
+* the occurrences that cover it. An occurrence that is not complete yet starts in the held-back tail.
+* for a short secret, the :data:`CONTEXT_CHARACTERS` before it, which are kept, and the character after it. A complete
+  short secret at the end of the text is held back until that character arrives.
+
+So every occurrence is judged by itself: a regular expression over the whole text would prefer one of two overlapping
+occurrences, and prefer differently when the text is cut.
 """
 
 from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
 import html
 import json
-import os
 import re
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
-from nbflow.config import write_private
-from nbflow.errors import SecretsError
-
 if TYPE_CHECKING:
-    from nbflow.config import Settings
     from nbflow.connections import Connection
 
 MASK = "***"
@@ -46,7 +47,6 @@ MIN_CHARACTERS = 5
 MIN_WORD_CHARACTERS = 3
 #: Maximum length of the context before a short secret (``password = "``), which a stream must therefore keep.
 CONTEXT_CHARACTERS = 48
-KEY_FILE = "fernet.key"
 
 #: A name that contains one of these words names a secret (Airflow's list, and "credential").
 SENSITIVE_WORDS = (
@@ -55,73 +55,18 @@ SENSITIVE_WORDS = (
 )  # fmt: skip
 
 
-# -------------------------------------------------------------------------------------------------------------- at rest
-
-
-class SecretBox:
-    """Encrypts and decrypts short texts with one or more Fernet keys, newest first."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        from cryptography.fernet import Fernet, MultiFernet  # 30 ms: imported only where secrets are stored
-
-        try:
-            fernets = [Fernet(key.strip()) for key in keys]
-        except ValueError:
-            raise SecretsError(
-                "[core] fernet_key is not a Fernet key.",
-                hint="Create one with cryptography's Fernet.generate_key(), or leave it empty: nbflow creates one.",
-            ) from None
-        if not fernets:
-            raise SecretsError("There is no Fernet key.")
-        self._fernet = MultiFernet(fernets)
-
-    @classmethod
-    def of(cls, settings: Settings) -> SecretBox:
-        """Use the configured keys, else the key file of the home, which is created if missing."""
-        configured = [key for key in settings.core.fernet_key.split(",") if key.strip()]
-        return cls(configured or read_key_file(settings.home / KEY_FILE))
-
-    def encrypt(self, text: str) -> str:
-        return self._fernet.encrypt(text.encode()).decode()
-
-    def decrypt(self, stored: str) -> str:
-        """Return the text; raise ``SecretsError`` if no key fits or the stored text was modified."""
-        from cryptography.fernet import InvalidToken
-
-        try:
-            return self._fernet.decrypt(stored.encode()).decode()
-        except (InvalidToken, UnicodeError):
-            raise SecretsError(
-                "A stored secret cannot be decrypted with the configured key(s).",
-                hint="Append the key that encrypted it to [core] fernet_key.",
-            ) from None
-
-    def rotate(self, stored: str) -> str:
-        """Return the same secret encrypted with the newest key."""
-        return self.encrypt(self.decrypt(stored))
-
-
-def new_key() -> str:
-    """Return a new Fernet key."""
-    return base64.urlsafe_b64encode(os.urandom(32)).decode()
-
-
-def read_key_file(path: Path) -> list[str]:
-    """Return the keys of the file, one a line, newest first; create the file with a new key if it is missing."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(path, f"{new_key()}\n".encode())
-    if path.stat().st_mode & 0o077:
-        raise SecretsError(f"{path} is readable by other users.", hint=f"Run: chmod 600 {path}")
-    return [line for line in path.read_text().splitlines() if line.strip()]
-
-
 # ----------------------------------------------------------------------------------------------------- sensitive names
 
 
 def is_sensitive_name(name: str, more: Iterable[str] = ()) -> bool:
     """Return whether a field of this name contains a secret; ``more``: the words of [core] sensitive_var_conn_names."""
-    lowered = name.strip().lower().replace("-", "_")
-    return any(word in lowered for word in SENSITIVE_WORDS) or any(word.strip().lower() in lowered for word in more)
+    words = (*SENSITIVE_WORDS, *filter(None, map(_normalized, more)))
+    normalized = _normalized(name)
+    return any(word in normalized for word in words)
+
+
+def _normalized(name: str) -> str:
+    return name.strip().lower().replace("-", "_")
 
 
 def sensitive_values(content: Any, more: Iterable[str] = (), *, inside: bool = False) -> Iterator[str]:
@@ -134,15 +79,24 @@ def sensitive_values(content: Any, more: Iterable[str] = (), *, inside: bool = F
             yield from sensitive_values(value, more, inside=inside)
     elif inside and content is not None and not isinstance(content, bool) and str(content):
         yield str(content)
+        if isinstance(content, str) and content.lstrip()[:1] in ("{", "["):  # a service account's key file, as text
+            with contextlib.suppress(ValueError):
+                yield from sensitive_values(json.loads(content), more, inside=True)
+
+
+def _escaped(secret: str) -> Iterator[str]:
+    """Yield the secret verbatim, and as escaped in URLs, HTML, JSON and Python."""
+    raw = secret.encode(errors="surrogatepass")
+    yield from (secret, quote(raw, safe=""), quote(raw), quote_plus(raw), html.escape(secret))
+    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    yield from (repr(secret)[1:-1], repr(raw)[2:-1])
 
 
 def _forms(secret: str) -> Iterator[str]:
     """Yield the secret in the forms that programs print. The caller drops forms that are too short."""
     raw = secret.encode(errors="surrogatepass")
-    yield secret
-    yield from (quote(raw, safe=""), quote(raw), quote_plus(raw), html.escape(secret))
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
-    yield from (repr(raw)[2:-1], raw.hex())
+    yield from _escaped(secret)
+    yield raw.hex()
     for shift in range(3):
         # Inside other bytes, base64 text depends on the alignment to groups of three bytes. Only the characters that
         # encode bits of the secret alone are the same in any context: cut the others off at both ends.
@@ -167,9 +121,16 @@ class Masker:
         self.forms: tuple[str, ...] = ()
         self._longest = 0
         self._starts: frozenset[str] = frozenset()
-        self._short_patterns: tuple[re.Pattern[str], ...] = ()
         if secrets:
             self.add(*secrets)
+
+    def copy(self) -> Masker:
+        """A masker that knows the same secrets, and learns others by itself."""
+        copy = Masker(sensitive_names=self._names)
+        with self._lock:
+            copy._long, copy._short, copy.forms = self._long, self._short, self.forms
+            copy._longest, copy._starts = self._longest, self._starts
+        return copy
 
     def add(self, *secrets: str) -> None:
         """Mask these from now on."""
@@ -177,13 +138,13 @@ class Masker:
             return
         with self._lock:
             # New sets instead of changed ones: another thread may be iterating over the old.
-            self._short |= {secret for secret in secrets if 0 < len(secret) < MIN_CHARACTERS}
+            short = [secret for secret in secrets if 0 < len(secret) < MIN_CHARACTERS]
+            self._short |= {form for secret in short for form in _escaped(secret)}
             long = (secret for secret in secrets if len(secret) >= MIN_CHARACTERS)
             self._long |= {form for secret in long for form in _forms(secret) if len(form) >= MIN_CHARACTERS}
             self.forms = tuple(sorted(self._long | self._short))
             self._longest = max(map(len, self.forms), default=0)
             self._starts = frozenset(form[0] for form in self.forms)
-            self._short_patterns = _short_patterns(self._short)
 
     def is_sensitive(self, name: str) -> bool:
         """Return whether a field of this name contains a secret."""
@@ -208,31 +169,36 @@ class Masker:
         """Mask the secrets of a connection: its password, and the values of sensitive names in its extra."""
         self.add(*connection.secrets(self._names))
 
-    def mask(self, text: str) -> str:
-        """Return the text with every secret replaced by ``***``."""
-        spans = self.spans(text)
-        return _replace(text, spans) if spans else text
+    def mask(self, text: str, *, everywhere: bool = False) -> str:
+        """Return the text with every secret replaced by ``***``; ``everywhere``: short ones too, wherever they are."""
+        found = self.occurrences(text)
+        if everywhere:
+            found += [span for form in self._short for span in _occurrences(form, text)]
+        return _replace(text, _merged(found)) if found else text
 
-    def mask_value(self, value: Any, name: str = "") -> Any:
-        """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth."""
+    def mask_value(self, value: Any, name: str = "", *, everywhere: bool = False) -> Any:
+        """Return plain data (as JSON holds it) with secrets masked, by name and by text, at any depth. ``everywhere``:
+        see :meth:`mask`; numbers that are secrets are masked too."""
         if name and not (value is None or value == "" or isinstance(value, bool)) and self.is_sensitive(name):
             return MASK
         if isinstance(value, str):
-            return self.mask(value)
+            return self.mask(value, everywhere=everywhere)
         if isinstance(value, Mapping):
-            return {self.mask_value(key): self.mask_value(item, str(key)) for key, item in value.items()}
+            return {
+                self.mask_value(key, everywhere=everywhere): self.mask_value(item, str(key), everywhere=everywhere)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
-            items = [self.mask_value(item) for item in value]
+            items = [self.mask_value(item, everywhere=everywhere) for item in value]
             return tuple(items) if isinstance(value, tuple) else items
+        if everywhere and isinstance(value, (int, float)) and not isinstance(value, bool) and str(value) in self.forms:
+            return MASK  # a native template has made a number of the secret
         return value
 
-    def spans(self, text: str) -> list[tuple[int, int]]:
-        """Return the (start, end) spans of secrets, in order, overlapping ones merged."""
-        spans = [span for form in self._long for span in _occurrences(form, text)]
-        if any(secret in text for secret in self._short):  # the patterns are 50 times slower than this check
-            for pattern in self._short_patterns:
-                spans += [match.span("secret") for match in pattern.finditer(text)]
-        return _merged(spans)
+    def occurrences(self, text: str) -> list[tuple[int, int]]:
+        """Return the (start, end) of each occurrence of a secret, in any order; they may overlap."""
+        found = [span for form in self._long for span in _occurrences(form, text)]
+        return found + [span for form in self._short for span in _occurrences(form, text) if _is_secret(text, *span)]
 
     def tail(self, text: str) -> int:
         """Return the index from which ``text`` could be the start of an incomplete secret."""
@@ -255,23 +221,27 @@ def _occurrences(form: str, text: str) -> Iterator[tuple[int, int]]:
         at = text.find(form, at + 1)
 
 
-def _short_patterns(secrets: frozenset[str]) -> tuple[re.Pattern[str], ...]:
-    """Match short secrets where they are whole words, or follow a sensitive name or a URL's login.
+#: What precedes a short secret: a sensitive name, or the login of a URL. Every repetition is bounded, so that the time
+#: is bounded and the context has a maximum length.
+_AFTER_NAME = re.compile(
+    rf"(?i:{'|'.join(word.replace('_', '[_-]?') for word in SENSITIVE_WORDS)})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?\Z"
+)
+_IN_LOGIN = re.compile(r"://[^:/@\s]{0,32}:\Z")
+_END_OF_CONTEXT = frozenset("\"':=")
 
-    Every repetition is bounded, so the time is linear in the text; look-ahead keeps a match from consuming the start of
-    the next.
-    """
-    if not secrets:
-        return ()
-    any_of = "|".join(re.escape(secret) for secret in sorted(secrets, key=len, reverse=True))
-    names = "|".join(word.replace("_", "[_-]?") for word in SENSITIVE_WORDS)
-    patterns = [
-        rf"(?=(?i:{names})[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?(?P<secret>{any_of})(?!\w))",
-        rf"(?=://[^:/@\s]{{0,32}}:(?P<secret>{any_of})@)",
-    ]
-    if words := [secret for secret in sorted(secrets, key=len, reverse=True) if len(secret) >= MIN_WORD_CHARACTERS]:
-        patterns.append(rf"(?<!\w)(?=(?P<secret>{'|'.join(map(re.escape, words))})(?!\w))")
-    return tuple(map(re.compile, patterns))
+
+def _is_secret(text: str, start: int, end: int) -> bool:
+    """Return whether the occurrence of a short secret at ``text[start:end]`` is the secret, and not part of a word."""
+    before, after = text[start - 1 : start], text[end : end + 1]
+    word_follows = after.isalnum() or after == "_"
+    if word_follows:
+        return False
+    if end - start >= MIN_WORD_CHARACTERS and not (before.isalnum() or before == "_"):
+        return True
+    if before not in _END_OF_CONTEXT and not before.isspace():
+        return False
+    context = text[max(0, start - CONTEXT_CHARACTERS) : start]
+    return bool(_AFTER_NAME.search(context) or (after == "@" and _IN_LOGIN.search(context)))
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -310,7 +280,17 @@ class StreamMasker:
         return self._release(self._masker.tail(self._buffer))
 
     def flush(self) -> str:
+        """The stream has ended: release everything."""
         self._buffer += self._decoder.decode(b"", final=True)
+        return self.release()
+
+    @property
+    def holding(self) -> bool:
+        """Whether text is held back, because it could be the start of a secret."""
+        return bool(self._buffer)
+
+    def release(self) -> str:
+        """Release the held-back text although more may follow."""
         return self._release(len(self._buffer))
 
     def _release(self, cut: int) -> str:
@@ -319,17 +299,16 @@ class StreamMasker:
         if cut == 0:
             return ""
         offset = len(self._released)
-        spans = [
-            (max(start - offset, 0), end - offset) for start, end in self._masker.spans(self._released + self._buffer)
+        found = [
+            (start - offset, end - offset) for start, end in self._masker.occurrences(self._released + self._buffer)
         ]
+        # An occurrence that starts at the cut or later is judged again when the text that follows it has arrived.
+        spans = [(max(start, 0), end) for start, end in found if start < cut and end > 0]
         if self._covered:
             spans.append((0, self._covered))
-        spans = _merged([(start, end) for start, end in spans if end > 0])
         shown: list[str] = []
         at, covered = 0, 0
-        for start, end in spans:
-            if start >= cut:
-                break
+        for start, end in _merged(spans):
             shown.append(self._buffer[at:start])
             if start > 0 or not self._covered:
                 shown.append(MASK)
