@@ -223,6 +223,7 @@ def test(call: Call) -> int:
             run_conf=conf,
             mark_success_pattern=args.mark_success_pattern,
             each_loop=_step_printer(call),
+            files=loaded.files,
             app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))
