@@ -1,6 +1,6 @@
 """Colours of states from ui/static/tokens.css, and their glyphs from ui/js/states.js.
 
-Browsers load the same two files, so that pictures and live views agree. An SVG in an `<img>` cannot use the CSS
+Browsers load the same two files, so that pictures and live views look the same. An SVG in an `<img>` cannot use the CSS
 variables of its page, so static pictures contain the values.
 """
 
@@ -21,8 +21,8 @@ _GLYPHS = re.compile(r"GLYPHS = (\{.*?\});", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tint:
-    """One state's colours: `line` for borders and glyphs, `fill` behind it, `text` on the fill (contrast >= 5.7)."""
+class StateColors:
+    """The colours of a state: `line` of borders and glyphs, `fill` of areas, `text` on the fill (contrast >= 5.7)."""
 
     line: str
     fill: str
@@ -40,15 +40,15 @@ class Palette:
     muted: str
     edge: str
     accent: str
-    states: dict[str, Tint]
+    states: dict[str, StateColors]
 
 
 def _palette(block: str) -> Palette:
     tokens = dict(_DECLARATION.findall(block))
-    tints = {s: Tint(line=tokens[s], fill=tokens[f"{s}-bg"], text=tokens[f"{s}-fg"]) for s in glyphs()}
+    states = {s: StateColors(line=tokens[s], fill=tokens[f"{s}-bg"], text=tokens[f"{s}-fg"]) for s in glyphs()}
     return Palette(
         page=tokens["bg"], raised=tokens["raised"], border=tokens["border"], text=tokens["text"],
-        muted=tokens["muted"], edge=tokens["edge"], accent=tokens["accent"], states=tints,
+        muted=tokens["muted"], edge=tokens["edge"], accent=tokens["accent"], states=states,
     )  # fmt: skip
 
 
@@ -69,6 +69,6 @@ def palettes() -> tuple[Palette, Palette]:
     return _palette(light), _palette(dark)
 
 
-def known(state: str) -> str:
-    """The state whose look is used: an unknown state is drawn as `none`, under its own name."""
+def drawn_state(state: str) -> str:
+    """The state in whose colours and glyph a state is drawn: `none` for an unknown state."""
     return state if state in glyphs() else "none"

@@ -9,7 +9,7 @@ import graphviz
 
 from nbflow.core.spec import DagSpec, display_name
 from nbflow.errors import TaskNotFound
-from nbflow.state_colors import known, palettes
+from nbflow.state_colors import drawn_state, palettes
 
 NODE_STYLE = {"shape": "box", "style": "rounded,filled", "fillcolor": "#ffffff", "fontname": "sans-serif"}
 
@@ -32,7 +32,7 @@ def digraph(spec: DagSpec, states: Mapping[str, str] | None = None) -> graphviz.
         graph.edge(source, target, label=verbatim(label) if label else None)
     tints = palettes()[0].states
     for task_id, state in states.items():
-        tint = tints[known(state)]
+        tint = tints[drawn_state(state)]
         graph.node(task_id, fillcolor=tint.fill, color=tint.line, fontcolor=tint.text)
     return graph
 

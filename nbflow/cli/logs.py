@@ -66,7 +66,7 @@ def _follow(call: Call, run: Run, task: str | None) -> int:
     zone = zone_of(version_of(app.store, run.dag_id, run.version).spec)
     feed = Feed(app.store, app.clock, partial(fetch, settings=call.settings))
     with contextlib.closing(feed):
-        for line in follow_lines(feed, query, zone, search=call.args.search, on_look=_check_reader):
+        for line in follow_lines(feed, query, zone, search=call.args.search, on_poll=_check_reader):
             print(output.printable(line.text), flush=True)
     return 0
 

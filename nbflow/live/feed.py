@@ -1,9 +1,9 @@
 """The feed: the thread that updates the watched views.
 
 The thread runs while there is a watch, and waits for notifications of the store (:meth:`Store.wait_for_change`). A
-notification says only that something changed; the history says what. A lost notification costs :data:`LOOK_SECONDS`.
-The thread reads the history at most :data:`MAX_HZ` times a second, and sleeps for at least half of the time, so that
-fetching large views does not occupy a core.
+notification says only that something changed; the history says what. Without a notification, the thread polls after
+:data:`POLL_SECONDS`. It reads the history at most :data:`MAX_HZ` times a second, and sleeps for at least half of the
+time, so that fetching large views does not occupy a core.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from nbflow.views.base import Query, View
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-"""Maximum delay of a change without a notification (next runs, variables, processes) or with a lost one."""
-SLICE_SECONDS = 0.2
-"""Length of one wait for the store. Between waits the thread checks whether there are watches and whether a view is due
-by time; neither needs a statement."""
+POLL_SECONDS = 1.0
+"""Poll interval for changes without a notification (next runs, variables, processes) or with a lost one."""
+WAIT_SECONDS = 0.2
+"""Maximum length of one wait for a notification. Between waits the thread checks whether there are watches and whether
+a view is due at its ``wake_at``; neither needs a statement."""
 
 
 class Feed:
@@ -44,13 +44,13 @@ class Feed:
         feed is closed."""
         if not self._closing.is_set():
             watch = self._views.watch(query, wake)
-            if self._has_thread():
+            if self._ensure_thread():
                 return watch
             watch.close()
         raise NbflowError("This feed was closed.", hint="Open the home again.")
 
-    def _has_thread(self) -> bool:
-        """Start the thread if it is not running; False once the feed is closed."""
+    def _ensure_thread(self) -> bool:
+        """Start the thread if it is not running. Returns False once the feed is closed."""
         with self._lock:
             if self._closing.is_set():
                 return False
@@ -61,7 +61,7 @@ class Feed:
 
     def close(self, timeout_s: float = 5) -> None:
         """Close all watches and end the thread."""
-        with self._lock:  # later watches are refused, earlier ones are closed below
+        with self._lock:  # refuses later watches; the earlier ones are closed below
             self._closing.set()
             thread = self._thread
         self._views.close()
@@ -69,15 +69,15 @@ class Feed:
             thread.join(timeout_s)
 
     def _run(self) -> None:
-        while self._is_needed():
+        while self._should_run():
             try:
                 self._run_once()
-            except Exception:  # not an error of a view: the watches of the view get those
+            except Exception:  # errors of a view go to its watches instead
                 log.exception("Error in the feed of %s; retrying", self._store.url)
-                self._closing.wait(LOOK_SECONDS)
+                self._closing.wait(POLL_SECONDS)
 
-    def _is_needed(self) -> bool:
-        """Whether to continue. Holds the lock, so that a new watch finds this thread running or starts another."""
+    def _should_run(self) -> bool:
+        """Whether to continue. Holds the lock, so that a new watch either keeps this thread or starts another."""
         with self._lock:
             if self._views.watched and not self._closing.is_set():
                 return True
@@ -85,30 +85,30 @@ class Feed:
             return False
 
     def _run_once(self) -> None:
-        token = self._token()  # before reading: a later commit ends the wait
-        began = self._clock.monotonic()
-        self._views.look()
-        took = self._clock.monotonic() - began
-        self._closing.wait(max(1 / MAX_HZ - took, took))
+        token = self._change_token()  # before reading, so that a later commit ends the wait
+        started = self._clock.monotonic()
+        self._views.poll()
+        elapsed = self._clock.monotonic() - started
+        self._closing.wait(max(1 / MAX_HZ - elapsed, elapsed))
         self._wait(token)
 
-    def _token(self) -> ChangeToken | None:
+    def _change_token(self) -> ChangeToken | None:
         try:
             return self._store.change_token()
         except NbflowError:
             return None
 
     def _wait(self, token: ChangeToken | None) -> None:
-        if token is None:  # the store does not respond
-            self._closing.wait(LOOK_SECONDS)
+        if token is None:  # the metastore does not respond
+            self._closing.wait(POLL_SECONDS)
             return
-        until = self._clock.monotonic() + LOOK_SECONDS
+        deadline = self._clock.monotonic() + POLL_SECONDS
         while self._views.watched and not self._views.due() and not self._closing.is_set():
-            remaining = until - self._clock.monotonic()
+            remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 return
             try:
-                if self._store.wait_for_change(token, timeout=min(remaining, SLICE_SECONDS)):
+                if self._store.wait_for_change(token, timeout=min(remaining, WAIT_SECONDS)):
                     return
             except NbflowError:
                 return

@@ -7,11 +7,11 @@ Rules
   or a change outside the history (a pause, an import error, a new version, a process). A view is also fetched at its
   ``wake_at``, since it changes with time.
 * No change is missed. The history is read up to a cursor *before* the views are fetched, so a fetch is never older than
-  the events that caused it. After a StaleCursor, or more events than a page holds, all views are fetched.
-* Watchers never block the feed. A change stays with the view until a :class:`Watch` takes it; a late watch gets a
-  single patch from the view that it took last to the newest, computed on its own thread. So a watch costs one old view.
-* The watches of a view whose fetch fails get a :class:`Trouble`; the fetch is retried with exponential backoff, and the
-  first message afterwards is a :class:`Snapshot`. If the metastore does not respond, every view has a Trouble.
+  the events that caused it. After a StaleCursor, or :data:`MAX_EVENTS` events at once, all views are fetched.
+* A slow watcher does not block the feed. A :class:`Watch` that takes messages late gets a single patch from the view
+  that it took last to the newest, computed on its own thread. So it holds at most one old view.
+* The watches of a view whose fetch fails get a :class:`FetchError`; the fetch is retried with exponential backoff, and
+  the first message after it is a :class:`Snapshot`. If the metastore does not respond, all watches get a FetchError.
 
 This module starts no thread and does not wait: :mod:`nbflow.live.feed` has the thread.
 """
@@ -34,10 +34,10 @@ from nbflow.views.patches import Operation, patch
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000
-"""Maximum number of events to read at once. After more events than that, all views are fetched again."""
-FIRST_RETRY = timedelta(seconds=1)
-LONGEST_RETRY = timedelta(seconds=10)
+MAX_EVENTS = 1000
+"""Maximum number of events to read at once. After so many, all views are fetched again."""
+FIRST_RETRY_DELAY = timedelta(seconds=1)
+MAX_RETRY_DELAY = timedelta(seconds=10)
 
 Fetch = Callable[[Store, Any, datetime], View]
 """fetch(store, query, now) -> view. Its ``wake_at``, if any, is the time at which it changes without a commit."""
@@ -45,17 +45,17 @@ Fetch = Callable[[Store, Any, datetime], View]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The whole view: the first message, and the first after Trouble."""
+    """The whole view: the first message, and the first one after a FetchError."""
 
     view: View
     json: Mapping[str, Any]
     cursor: Cursor | None
-    """The view holds the history at least up to here."""
+    """The view includes at least the events up to here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The patch from the view that this watcher took last to ``view``."""
+    """The patch from the view that the watch took last to ``view``."""
 
     patch: Sequence[Operation]
     view: View
@@ -63,17 +63,17 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """The view cannot be fetched now; the view that was taken last is the newest."""
+class FetchError:
+    """The last fetch of the view failed; the next one is at ``retry_at``. The view taken last is still the newest."""
 
     error: str
     retry_at: datetime
 
 
-Message = Snapshot | Change | Trouble
+Message = Snapshot | Change | FetchError
 
 
-def concerned_by(query: Query[View], run: RunKey) -> bool:
+def affects(run: RunKey, query: Query[View]) -> bool:
     """Whether an event of a run may change the view of a query."""
     dag_id, run_id = getattr(query, "dag_id", None), getattr(query, "run_id", None)
     if dag_id is None or not query.SELF_CONTAINED:
@@ -87,25 +87,25 @@ class SharedView:
     def __init__(self, query: Query[View]) -> None:
         self.query = query
         self.watches: set[Watch] = set()
-        self.fetching = threading.Lock()
+        self.fetch_lock = threading.Lock()
         self.stale = True
-        self.number = 0
-        """Number of the view: counts the different ones."""
+        self.revision = 0
+        """Increases with each change of the view; 0 before the first fetch."""
         self.view: Any = None
         self.json: Mapping[str, Any] = {}
         self.patch: Sequence[Operation] = ()
         """From the previous view to this one."""
         self.cursor: Cursor | None = None
         self.wake_at: datetime | None = None
-        self.trouble: Trouble | None = None
-        self.pause = FIRST_RETRY
+        self.fetch_error: FetchError | None = None
+        self.retry_delay = FIRST_RETRY_DELAY
 
     def due(self, now: datetime) -> bool:
         """Whether the view must be fetched."""
         if not self.watches:
             return False
-        if self.trouble is not None:
-            return now >= self.trouble.retry_at
+        if self.fetch_error is not None:
+            return now >= self.fetch_error.retry_at
         return self.stale or (self.wake_at is not None and now >= self.wake_at)
 
 
@@ -118,41 +118,41 @@ class Watch:
 
     def __init__(self, views: SharedViews, shared: SharedView, wake: Callable[[], None] | None) -> None:
         self._views, self._shared, self._wake = views, shared, wake
-        self._fresh = threading.Event()
-        self._number = 0
+        self._changed = threading.Event()
+        self._revision = 0
         self._json: Mapping[str, Any] = {}
-        self._trouble: Trouble | None = None
+        self._fetch_error: FetchError | None = None
         self.closed = False
 
     def take(self) -> Message | None:
         """The next message; None if nothing has changed. Never blocks."""
         shared = self._shared
         with self._views.lock:
-            trouble, number, view, json = shared.trouble, shared.number, shared.view, shared.json
-            change, cursor = shared.patch, shared.cursor
-        if trouble != self._trouble:
-            self._trouble = trouble
-            if trouble is not None:
-                self._number = 0  # the next message is a Snapshot
-                return trouble
-        if trouble is not None or number == self._number:
+            fetch_error, revision, view, json = shared.fetch_error, shared.revision, shared.view, shared.json
+            operations, cursor = shared.patch, shared.cursor
+        if fetch_error != self._fetch_error:
+            self._fetch_error = fetch_error
+            if fetch_error is not None:
+                self._revision = 0  # the next message is a Snapshot
+                return fetch_error
+        if fetch_error is not None or revision == self._revision:
             return None
-        seen, self._number = self._number, number
-        before, self._json = self._json, json
-        if seen == 0:
+        previous_revision, self._revision = self._revision, revision
+        previous_json, self._json = self._json, json
+        if previous_revision == 0:
             return Snapshot(view=view, json=json, cursor=cursor)
-        if number != seen + 1:
-            change = patch(before, json)
-        return Change(patch=change, view=view, cursor=cursor) if change else None
+        if revision != previous_revision + 1:
+            operations = patch(previous_json, json)
+        return Change(patch=operations, view=view, cursor=cursor) if operations else None
 
     def next(self, timeout: float | None = None) -> Message | None:
         """Wait for the next message; None once closed, or after ``timeout`` seconds without a message."""
         while not self.closed:
-            self._fresh.clear()  # before taking: a change in between sets it again
+            self._changed.clear()  # before take, so that a change in between sets it again
             message = self.take()
             if message is not None:
                 return message
-            if not self._fresh.wait(timeout):
+            if not self._changed.wait(timeout):
                 return None
         return None
 
@@ -166,10 +166,10 @@ class Watch:
         return message
 
     def close(self) -> None:
-        """Stop watching; a blocked ``next`` returns None."""
+        """Stop watching. A blocked ``next`` returns None."""
         self.closed = True
-        self._views.forget(self, self._shared)
-        self._fresh.set()
+        self._views.remove(self, self._shared)
+        self._changed.set()
 
     def __enter__(self) -> Watch:
         return self
@@ -178,8 +178,8 @@ class Watch:
         self.close()
 
     def notify(self) -> None:
-        """Wake the watcher. An error of its ``wake`` is logged and does not affect other watchers."""
-        self._fresh.set()
+        """Wake the watcher. An error in its ``wake`` is logged and does not affect other watchers."""
+        self._changed.set()
         if self._wake is not None:
             try:
                 self._wake()
@@ -212,7 +212,7 @@ class SharedViews:
         self._fetch(shared)
         return watch
 
-    def forget(self, watch: Watch, shared: SharedView) -> None:
+    def remove(self, watch: Watch, shared: SharedView) -> None:
         """Remove a closed watch."""
         with self.lock:
             shared.watches.discard(watch)
@@ -234,20 +234,20 @@ class SharedViews:
         with self.lock:
             return any(shared.due(now) for shared in self._shared.values())
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Read the new events and fetch the views that they may change."""
         try:
             self._read_history()
         except NbflowError as error:
             now = self.clock.now()
-            for shared in self._all():
-                if shared.trouble is None or shared.due(now):
+            for shared in self._all_views():
+                if shared.fetch_error is None or shared.due(now):
                     self._fail(shared, error)
             return
-        for shared in self._all():
+        for shared in self._all_views():
             self._fetch(shared)
 
-    def _all(self) -> list[SharedView]:
+    def _all_views(self) -> list[SharedView]:
         with self.lock:
             return list(self._shared.values())
 
@@ -263,61 +263,63 @@ class SharedViews:
         with self.lock:
             if self._cursor is None:
                 self._cursor = end
-                for shared in self._shared.values():  # may have been fetched before this end
+                for shared in self._shared.values():  # a view may have been fetched before this end
                     shared.stale = True
 
     def _read_history(self) -> None:
         cursor = self._cursor
         try:
-            new = None if cursor is None else self.store.history(cursor, limit=PAGE)
+            new = None if cursor is None else self.store.history(cursor, limit=MAX_EVENTS)
         except StaleCursor:
             new = None
-        if new is None or len(new.events) >= PAGE:
-            end, runs, everything = self.store.history_end(), set(), True
+        if new is None or len(new.events) >= MAX_EVENTS:
+            end, runs, affects_all = self.store.history_end(), set(), True
         else:
-            end, runs, everything = new.cursor, {event.run for event in new.events}, new.other_changes
+            end, runs, affects_all = new.cursor, {event.run for event in new.events}, new.other_changes
         with self.lock:
             self._cursor = end
             for shared in self._shared.values():
-                if everything or any(concerned_by(shared.query, run) for run in runs):
+                if affects_all or any(affects(run, shared.query) for run in runs):
                     shared.stale = True
 
     def _fetch(self, shared: SharedView) -> None:
-        """Fetch a view if it is due, and notify its watches if it is different."""
-        with shared.fetching:
+        """Fetch a view if it is due, and notify its watches if it has changed."""
+        with shared.fetch_lock:
             with self.lock:
                 if not shared.due(self.clock.now()):
                     return
-                shared.stale = False  # before fetching: a commit meanwhile makes it stale again
-                number, before, cursor = shared.number, shared.json, self._cursor
+                shared.stale = False  # before the fetch, so that a commit during it makes the view stale again
+                revision, before, cursor = shared.revision, shared.json, self._cursor
             try:
                 view = self._fetch_view(self.store, shared.query, self.clock.now())
                 json = view.to_json()
-                change = patch(before, json) if number else ()
+                operations = patch(before, json) if revision else ()
             except Exception as error:
                 self._fail(shared, error)
                 return
             with self.lock:
-                recovered, shared.trouble, shared.pause = shared.trouble is not None, None, FIRST_RETRY
+                recovered, shared.fetch_error = shared.fetch_error is not None, None
+                shared.retry_delay = FIRST_RETRY_DELAY
                 shared.wake_at = getattr(view, "wake_at", None)
-                different = not number or bool(change)
-                if different:
-                    shared.number, shared.view, shared.json = number + 1, view, json
-                    shared.patch, shared.cursor = change, cursor
-                watches = list(shared.watches) if different or recovered else []
+                changed = not revision or bool(operations)
+                if changed:
+                    shared.revision, shared.view, shared.json = revision + 1, view, json
+                    shared.patch, shared.cursor = operations, cursor
+                watches = list(shared.watches) if changed or recovered else []
         for watch in watches:
             watch.notify()
 
     def _fail(self, shared: SharedView, error: Exception) -> None:
-        known = isinstance(error, NbflowError)
-        text = str(error) if known else f"{type(error).__name__}: {error}"
+        """Set the fetch error of a view, and notify its watches. An error that repeats is logged once."""
+        expected = isinstance(error, NbflowError)
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
         with self.lock:
-            again = shared.trouble is not None and shared.trouble.error == text
+            repeated = shared.fetch_error is not None and shared.fetch_error.error == text
             shared.stale = True
-            shared.trouble = Trouble(error=text, retry_at=self.clock.now() + shared.pause)
-            shared.pause = min(2 * shared.pause, LONGEST_RETRY)
+            shared.fetch_error = FetchError(error=text, retry_at=self.clock.now() + shared.retry_delay)
+            shared.retry_delay = min(2 * shared.retry_delay, MAX_RETRY_DELAY)
             watches = list(shared.watches)
-        if not again:
-            log.warning("Cannot fetch %r: %s", shared.query, text, exc_info=None if known else error)
+        if not repeated:
+            log.warning("Cannot fetch %r: %s", shared.query, text, exc_info=None if expected else error)
         for watch in watches:
             watch.notify()

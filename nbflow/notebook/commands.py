@@ -17,7 +17,7 @@ from nbflow.commands.surface_syntax import Surface
 from nbflow.errors import NbflowError
 from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import one_line_errors
-from nbflow.notebook.session import Session, current_session
+from nbflow.notebook.session import Session, current_session, dag_id_of
 from nbflow.ui.view_bundles import message_bundle
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def execute_by_name(
     command. Raises NbflowError."""
     command = command_named(name)
     if dag is not None:
-        arguments["dag_id"] = dag.dag_id if isinstance(dag, DAG) else dag
+        arguments["dag_id"] = dag_id_of(dag)
     context, args = context_of(current_session(), dag), values_of(command.arguments, arguments)
     result = run_command(command, context, args, run=function)
     assert result is not None

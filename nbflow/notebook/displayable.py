@@ -18,6 +18,13 @@ def display_data(bundle: Bundle) -> dict[str, str]:
     return data if current_session().pictures else {"text/plain": data["text/plain"]}
 
 
+def display_bundle(bundle: Bundle, *, display_id: bool = False) -> Any:
+    """Display a bundle in the running cell. With ``display_id``, the returned handle updates the output."""
+    from IPython.display import display
+
+    return display(display_data(bundle), raw=True, display_id=display_id)
+
+
 class Shown:
     """A value that displays itself: ``data`` is the value, ``bundle`` its display."""
 

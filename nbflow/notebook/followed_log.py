@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nbflow.live.log_follower import follow_log
-from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_bundle, display_data, execution_count
 from nbflow.notebook.error_display import as_one_line
 from nbflow.ui.view_bundles import log_bundle
 from nbflow.views.task_log import TaskLogQuery
@@ -35,17 +35,11 @@ class FollowedLog(Shown):
         if self._display is not None:
             self._display.update(display_data(self.bundle), raw=True)
         elif self._displayed_in is not None:
-            self._display = _display(self.bundle, display_id=True)
+            self._display = display_bundle(self.bundle, display_id=True)
 
     def _ipython_display_(self) -> None:
         if execution_count() != self._displayed_in:
-            _display(self.bundle)
-
-
-def _display(bundle: Any, **options: Any) -> Any:
-    from IPython.display import display
-
-    return display(display_data(bundle), raw=True, **options)
+            display_bundle(self.bundle)
 
 
 def followed_log(session: Session, query: TaskTryQuery, search: str = "") -> FollowedLog:

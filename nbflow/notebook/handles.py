@@ -24,7 +24,7 @@ from nbflow.core.states import LIVE, RUN_FINISHED
 from nbflow.errors import NbflowError
 from nbflow.live.shared_views import Change, Snapshot
 from nbflow.notebook.commands import execute_by_name
-from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_data, execution_count
+from nbflow.notebook.displayable import PICTURE_SECONDS, Shown, display_bundle, display_data, execution_count
 from nbflow.notebook.error_display import as_one_line, one_line_errors, spell
 from nbflow.notebook.task_verbs import clear, logs, states, why
 from nbflow.services import schedulers
@@ -290,10 +290,8 @@ class RunHandle(Waitable):
 
     def show(self) -> None:
         """Display the graph, live until the end of the run."""
-        from IPython.display import display
-
         if self.done:
-            display(display_data(self.bundle()), raw=True)
+            display_bundle(self.bundle())
             return
         if self._follower is not None and self._live is not None:
             self._follower.stop()
@@ -339,7 +337,7 @@ class RunHandle(Waitable):
             "why": {
                 "headline": why.headline,
                 "grounds": list(why.grounds),
-                "ways_out": [spell(suggested) for suggested in why.suggestions],
+                "suggestions": [spell(suggested) for suggested in why.suggestions],
             },
             "log": [
                 {"at": f"{line.at:%H:%M:%S}" if line.at else "", "level": line.level, "message": line.message}
@@ -358,7 +356,7 @@ class RunHandle(Waitable):
             "try": attempt.try_number,
             "state": state,
             "started": formatting.short_time(started) if started else "",
-            "took": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
+            "duration": formatting.duration(elapsed(attempt.started_at, attempt.ended_at)),
             "cause": cause_text(attempt.outcome or ""),
         }
 
@@ -413,7 +411,7 @@ class BackfillHandle(Waitable):
     def view(self) -> BackfillView:
         """The current view of the backfill."""
         if self.backfill_id is None:
-            return backfill_view(self.dag_id, self.plan, self._zone, dry_run=True)
+            return backfill_view(self.dag_id, self.plan, self._zone)
         return self._session.fetch(BackfillQuery(backfill_id=self.backfill_id))
 
     def _timeout_error(self, seconds: float) -> NbflowError:
@@ -431,15 +429,13 @@ class BackfillHandle(Waitable):
 
     def show(self) -> None:
         """Display the table of runs, live until all runs have ended."""
-        from IPython.display import display
-
         now, displayed = self._session.app.clock.now, self.view()
         if self.backfill_id is None or _has_ended(displayed):
-            display(display_data(backfill_bundle(displayed, now())), raw=True)
+            display_bundle(backfill_bundle(displayed, now()))
             return
         if self._follower is not None:
             self._follower.stop()
-        self._display = handle = display(display_data(backfill_bundle(displayed, now())), raw=True, display_id=True)
+        self._display = handle = display_bundle(backfill_bundle(displayed, now()), display_id=True)
 
         def update(view: BackfillView) -> bool:
             nonlocal displayed

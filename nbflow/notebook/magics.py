@@ -28,7 +28,7 @@ from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import execute
 from nbflow.notebook.completion import complete
 from nbflow.notebook.dag_cell_output import dag_picture
-from nbflow.notebook.displayable import display_data
+from nbflow.notebook.displayable import display_bundle
 from nbflow.notebook.error_display import one_line_errors
 from nbflow.notebook.session import current_session, end_session
 from nbflow.sources.cell_options import help_text, parse_magic
@@ -100,7 +100,7 @@ class NbflowMagics(Magics):
         cell_dag = run_cell(cells, path=session.path, folder=Path.cwd(), options=session.app.compile_options())
         self.shell.push(dict(cell_dag.names))
         for kernel_dag in session.register(cell_dag):
-            display(display_data(dag_picture(session, kernel_dag)), raw=True)
+            display_bundle(dag_picture(session, kernel_dag))
         return None
 
     dag_cell.__doc__ = f"{dag_cell.__doc__}\n{help_text()}"

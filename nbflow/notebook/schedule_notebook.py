@@ -36,8 +36,7 @@ def write_dag_file(
 ) -> tuple[Path, str, bool]:
     """Write the DAG file; returns its path, the dag_id, and whether it replaced an existing file. Raises
     NbflowError."""
-    base = session.path.parent if session.path is not None else Path.cwd()
-    source = Path(os.path.abspath(base / Path(notebook).expanduser()))
+    source = _path_of(session, notebook)
     if not source.is_file():
         existing = sorted(path.name for path in source.parent.glob("*.ipynb"))[:5] if source.parent.is_dir() else []
         hint = f"Notebooks in that folder: {', '.join(existing)}." if existing else ""
@@ -76,12 +75,17 @@ def lacks_parameters_cell(session: Session, notebook: str) -> bool:
     and a later cell may overwrite them."""
     import json
 
-    base = session.path.parent if session.path is not None else Path.cwd()
     try:
-        cells = json.loads((base / Path(notebook).expanduser()).read_text("utf-8"))["cells"]
+        cells = json.loads(_path_of(session, notebook).read_text("utf-8"))["cells"]
         return not any("parameters" in cell.get("metadata", {}).get("tags", ()) for cell in cells)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # the run fails with this error
         return False
+
+
+def _path_of(session: Session, notebook: str) -> Path:
+    """The absolute path of a notebook; a relative one is relative to the folder of this kernel's notebook."""
+    base = session.path.parent if session.path is not None else Path.cwd()
+    return Path(os.path.abspath(base / Path(notebook).expanduser()))
 
 
 def _date(session: Session) -> str:

@@ -37,6 +37,11 @@ def _magic(command: str, *words: str) -> str:
     return invocation(command, Surface.NOTEBOOK, *words)
 
 
+def dag_id_of(dag: str | DAG) -> str:
+    """The id of a DAG that is given as its id or as an object."""
+    return dag.dag_id if isinstance(dag, DAG) else dag
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelDag:
     """A DAG that a cell of this kernel defined, and the version that this kernel's runs use."""
@@ -214,7 +219,7 @@ class Session:
 
     def find_run(self, dag: str | DAG, run: str | None = None) -> Run:
         """The run with the run id or logical date ``run``, by default the newest run. Raises DagRunNotFound."""
-        dag_id = dag.dag_id if isinstance(dag, DAG) else dag
+        dag_id = dag_id_of(dag)
         if dag_id not in self.dags:
             self.version(dag_id)
         return self.operations.find_run(dag_id, run)

@@ -14,7 +14,7 @@ from nbflow.notebook.commands import context_of, execute_by_name, preview_comman
 from nbflow.notebook.displayable import Shown
 from nbflow.notebook.error_display import one_line_errors, spell
 from nbflow.notebook.followed_log import followed_log
-from nbflow.notebook.session import Session, current_session
+from nbflow.notebook.session import Session, current_session, dag_id_of
 from nbflow.ui import formatting
 from nbflow.ui.view_bundles import (
     log_bundle,
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from nbflow.core.spec import DagSpec
 
 Dag = str | DAG
-
-
-def id_of(dag: Dag) -> str:
-    return dag.dag_id if isinstance(dag, DAG) else dag
 
 
 def message(text: str, data: Any = None, *, state: str = "") -> Shown:
@@ -62,7 +58,7 @@ def states(dag: Dag | None = None, *, run: str | None = None) -> Shown:
 def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     """Why the tasks of a run wait, or why one task is in its state. As a value: task -> reason."""
     session = current_session()
-    task, run = context_of(session).task_or_run(id_of(dag), task, run)
+    task, run = context_of(session).task_or_run(dag_id_of(dag), task, run)
     dag_run = session.find_run(dag, run)
     if task is None:
         view = session.fetch(WhyRunQuery(dag_id=dag_run.dag_id, run_id=dag_run.run_id))
@@ -96,7 +92,7 @@ def logs(
     ``follow`` displays the log as it grows, until the try has ended; without ``task``, the log of a running task.
     """
     session = current_session()
-    task, run = context_of(session).task_or_run(id_of(dag), task, run)
+    task, run = context_of(session).task_or_run(dag_id_of(dag), task, run)
     dag_run = session.find_run(dag, run)
     if follow and not has_no_logs(dag_run):
         return followed_log(session, find_followed(session.app.store, dag_run, task, try_number), search)

@@ -25,7 +25,7 @@ from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook.breakpoints import python_breakpoint_hook
 from nbflow.notebook.commands import command_function, context_of, execute_by_name
-from nbflow.notebook.displayable import Shown, display_data, execution_count
+from nbflow.notebook.displayable import Shown, display_bundle, execution_count
 from nbflow.notebook.error_display import one_line_errors, spell
 from nbflow.notebook.handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, current_session
@@ -208,9 +208,7 @@ def _notify(text: str) -> None:
     if execution_count() is None:
         print(text)
         return
-    from IPython.display import display
-
-    display(display_data(message_bundle(text)), raw=True)
+    display_bundle(message_bundle(text))
 
 
 @one_line_errors

@@ -9,11 +9,12 @@ with `now`, and shows the result.
     layout        the layered graph layout
     scene         folded groups, truncated labels and geometry, shared by pictures and widgets
     svg           the graph as a picture
-    charts        grid, gantt and timeline
+    run_charts    grid, gantt and timeline
     tables        one table model, rendered as HTML and as aligned text
-    html          cards, lists, errors; each function returns a `Bundle`
+    view_bundles  cards, lists, errors; each function returns a `Bundle`
+    admin_bundles the same for status, pools, variables and connections
     mime_bundle   the MIME bundle of a cell's output
-    js_bundle     the modules of js/ bundled into the single module that a widget needs
+    js_bundler    the modules of js/ bundled into the single module that a widget needs
     live          the live graph, and the thread that owns all widgets
     widgets       the anywidget of the live graph (needs the lab extra)
 """

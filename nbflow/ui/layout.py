@@ -20,7 +20,7 @@ The algorithm follows Sugiyama, Tagawa and Toda (1981), with groups as in Sander
    constraints `y[b] - y[a] >= d`. Pushing everything down until all hold gives one solution, pushing up another, and
    the mean of two solutions is a solution, the balanced one. This requires the group order of (3) to be the same in all
    columns: a change of the sort key must preserve that.
-5. *Columns* are as wide as their widest node, the gaps as wide as frames and edge labels need.
+5. *Columns* are as wide as their widest node, the gaps as wide as frames and edge labels require.
 
 Connected components are laid out separately and stacked; tasks without any edge or group are packed into rows.
 """
@@ -40,8 +40,8 @@ WAYPOINT_GAP = 13
 FRAME_PAD = 12
 FRAME_HEAD = 26  # room for the group's name
 PACKED_COLUMNS = 6
-WAYPOINT_WEIGHT = 6.0  # how much more a long edge's straightness counts than a node's place
-COHESION = 2.0  # how much a group's middle draws its members, in edges; keeps frames flat
+WAYPOINT_WEIGHT = 6.0  # weight of the straightness of a long edge, relative to the height of a node
+COHESION = 2.0  # weight of a group's middle for the heights of its members, relative to an edge; keeps frames flat
 SWEEP_BUDGET = 14_000  # points visited by the ordering sweeps; keeps 300 nodes under 200 ms
 
 
@@ -77,7 +77,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An edge's way: points from the source's right side to the target's left side (swapped if `back`)."""
+    """The points of an edge, from the source's right side to the target's left side (swapped if `back`)."""
 
     source: str
     target: str
@@ -120,8 +120,8 @@ class Layout:
 
 
 Edge = tuple[str, str]
-Pulls = list[tuple[int, float]]  # points, and their weights
-Need = Callable[[int, int, float], None]  # variable a, variable b, least distance of b below a
+Neighbours = list[tuple[int, float]]  # points, and their weights
+Require = Callable[[int, int, float], None]  # variable a, variable b, minimum distance of b below a
 
 
 def layout(
@@ -143,12 +143,14 @@ def layout(
             raise ValueError(f"edge {edge[0]} -> {edge[1]} names a node that the graph does not have")
     edges = [edge for edge in dict.fromkeys(edges) if edge[0] != edge[1]]
     paths = _group_paths(nodes, groups)
-    forward, turned = _without_cycles([node.id for node in nodes], edges)
-    parts, loose = _components(nodes, forward, paths)
-    placed = [_Part(part, own, paths, label_widths or {}).place() for part, own in parts]
-    if loose:
-        placed.append(_packed(loose, max((p.width for p in placed), default=0)))
-    return _stacked(placed, [node.id for node in nodes], edges, turned)
+    forward, reversed_ = _without_cycles([node.id for node in nodes], edges)
+    components, isolated = _components(nodes, forward, paths)
+    placed = [
+        _Component(own_nodes, own_edges, paths, label_widths or {}).place() for own_nodes, own_edges in components
+    ]
+    if isolated:
+        placed.append(_packed(isolated, max((p.width for p in placed), default=0)))
+    return _stacked(placed, [node.id for node in nodes], edges, reversed_)
 
 
 def _group_paths(nodes: Sequence[Node], groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
@@ -170,37 +172,37 @@ def _group_paths(nodes: Sequence[Node], groups: Sequence[Group]) -> dict[str, tu
 
 
 def _without_cycles(ids: Sequence[str], edges: Sequence[Edge]) -> tuple[list[Edge], set[Edge]]:
-    """The edges with those that close a cycle reversed, and the set of these; by depth-first search in input order."""
+    """The edges, with those that close a cycle reversed, and the set of these. Depth-first search in input order."""
     after: dict[str, list[str]] = defaultdict(list)
     for source, target in edges:
         after[source].append(target)
-    turned: set[Edge] = set()
+    reversed_: set[Edge] = set()
     done: set[str] = set()
     for root in ids:
         if root in done:
             continue
         stack = [(root, iter(after[root]))]
-        open_ = {root}
+        on_stack = {root}
         while stack:
             node, targets = stack[-1]
             for target in targets:
-                if target in open_:
-                    turned.add((node, target))
+                if target in on_stack:
+                    reversed_.add((node, target))
                 elif target not in done:
-                    open_.add(target)
+                    on_stack.add(target)
                     stack.append((target, iter(after[target])))
                     break
             else:
                 stack.pop()
-                open_.discard(node)
+                on_stack.discard(node)
                 done.add(node)
-    return list(dict.fromkeys((b, a) if (a, b) in turned else (a, b) for a, b in edges)), turned
+    return list(dict.fromkeys((b, a) if (a, b) in reversed_ else (a, b) for a, b in edges)), reversed_
 
 
 def _components(
     nodes: Sequence[Node], edges: Sequence[Edge], paths: Mapping[str, tuple[str, ...]]
 ) -> tuple[list[tuple[list[Node], list[Edge]]], list[Node]]:
-    """Parts that neither an edge nor a group connects, in order of their first node; and the nodes that stand alone."""
+    """The components, which edges and groups connect, in order of their first node; and the isolated nodes."""
     root: dict[str, str] = {}
 
     def find(item: str) -> str:
@@ -220,9 +222,10 @@ def _components(
     own: dict[str, list[Edge]] = defaultdict(list)
     for edge in edges:
         own[find(edge[0])].append(edge)
-    loose = [part[0] for part in members.values() if len(part) == 1 and not paths[part[0].id]]
-    alone = {node.id for node in loose}
-    return [(part, own[key]) for key, part in members.items() if part[0].id not in alone], loose
+    isolated = [own_nodes[0] for own_nodes in members.values() if len(own_nodes) == 1 and not paths[own_nodes[0].id]]
+    isolated_ids = {node.id for node in isolated}
+    components = [(own_nodes, own[key]) for key, own_nodes in members.items() if own_nodes[0].id not in isolated_ids]
+    return components, isolated
 
 
 def _ranks(ids: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
@@ -260,8 +263,8 @@ class _Point:
     after: list[int] = field(default_factory=list)
 
 
-class _Part:
-    """One connected part, from nodes and edges to boxes and routes. Lives for one call of `place`."""
+class _Component:
+    """One connected component, from nodes and edges to boxes and routes. `place` is called once."""
 
     def __init__(
         self,
@@ -302,7 +305,7 @@ class _Part:
             start, end = self.index[source], self.index[target]
             chain = [start]
             for rank in range(self.points[start].rank + 1, self.points[end].rank):
-                path = self._passing(self.points[start], self.points[end], rank)
+                path = self._groups_at(self.points[start], self.points[end], rank)
                 key = (start, rank, path)
                 if key not in shared:
                     shared[key] = len(self.points)
@@ -317,8 +320,8 @@ class _Part:
                     self.points[b].before.append(a)
         return chains
 
-    def _passing(self, start: _Point, end: _Point, rank: int) -> tuple[str, ...]:
-        """The groups an edge is inside of at a rank: the source's for as long as they last, then the target's."""
+    def _groups_at(self, start: _Point, end: _Point, rank: int) -> tuple[str, ...]:
+        """The groups that an edge passes at a rank: those of its source up to their ends, then those of its target."""
         inside = [group for group in start.path if rank <= self.span[group][1]]
         if len(inside) > _common(start.path, end.path):
             return start.path[: len(inside)]
@@ -346,9 +349,9 @@ class _Part:
         self._spread(layers)
         self._sort_all(layers)
         best, best_layers = self._crossings(layers), [list(layer) for layer in layers]
-        stale = 0
+        without_gain = 0
         for sweep in range(max(4, min(24, SWEEP_BUDGET // (len(points) + 1)))):
-            if not best or stale > 5:
+            if not best or without_gain > 5:
                 break
             rightwards = sweep % 2 == 0
             keys = self._group_keys()
@@ -363,9 +366,9 @@ class _Part:
             self._transpose(layers)
             crossings = self._crossings(layers)
             if crossings < best:
-                best, best_layers, stale = crossings, [list(layer) for layer in layers], 0
+                best, best_layers, without_gain = crossings, [list(layer) for layer in layers], 0
             else:
-                stale += 1
+                without_gain += 1
         self.layers = best_layers
 
     def _depth_first(self) -> list[int]:
@@ -455,23 +458,23 @@ class _Part:
 
     def _heights(self) -> None:
         points, y = self.points, self.y
-        gaps = [[self._apart(a, b) for a, b in pairwise(layer)] for layer in self.layers]
+        gaps = [[self._distance(a, b) for a, b in pairwise(layer)] for layer in self.layers]
         for layer, gap in zip(self.layers, gaps, strict=True):
             at = -sum(gap) / 2
             for i, place in enumerate(layer):
                 y[place] = at
                 at += gap[i] if i < len(gap) else 0
         balance = self._constraints() if self.span else None
-        left, right = self._pulls("before"), self._pulls("after")
+        left, right = self._neighbours("before"), self._neighbours("after")
         both = [before + after for before, after in zip(left, right, strict=True)]
         rounds = 14
         for turn in range(rounds):
             rightwards = turn % 2 == 0
             order = range(len(self.layers)) if rightwards else range(len(self.layers) - 1, -1, -1)
-            pulls = both if turn >= rounds // 2 else left if rightwards else right
+            neighbours = both if turn >= rounds // 2 else left if rightwards else right
             middles = self._middles()
             for rank in order:
-                self._settle(self.layers[rank], gaps[rank], middles, pulls)
+                self._align(self.layers[rank], gaps[rank], middles, neighbours)
             if balance is not None:
                 balance()
         self._straighten(gaps)
@@ -480,8 +483,8 @@ class _Part:
         for place in range(len(points)):
             y[place] = round(y[place])
 
-    def _apart(self, a: int, b: int) -> float:
-        """The least distance of two neighbours in a column, frames between them included."""
+    def _distance(self, a: int, b: int) -> float:
+        """The minimum distance of two neighbours in a column, including the frames between them."""
         p, q = self.points[a], self.points[b]
         shared = _common(p.path, q.path)
         closing, opening = len(p.path) - shared, len(q.path) - shared
@@ -498,8 +501,8 @@ class _Part:
                 reach[group] = min(low, self.y[place]), max(high, self.y[place])
         return {group: (low + high) / 2 for group, (low, high) in reach.items()}
 
-    def _pulls(self, side: Literal["before", "after"]) -> list[Pulls]:
-        """For each point its neighbours on a side, and how much each draws it to its own height."""
+    def _neighbours(self, side: Literal["before", "after"]) -> list[Neighbours]:
+        """For each point its neighbours on a side, and the weights of their heights."""
         points = self.points
         return [
             [
@@ -509,34 +512,38 @@ class _Part:
             for point in points
         ]
 
-    def _settle(
-        self, layer: Sequence[int], gaps: Sequence[float], middles: Mapping[str, float], pulls: Sequence[Pulls]
+    def _align(
+        self,
+        layer: Sequence[int],
+        gaps: Sequence[float],
+        middles: Mapping[str, float],
+        neighbours: Sequence[Neighbours],
     ) -> None:
         y = self.y
-        wants, weights = [], []
+        targets, weights = [], []
         for place in layer:
             total = weight = 0.0
-            for other, w in pulls[place]:
+            for other, w in neighbours[place]:
                 total += y[other] * w
                 weight += w
             for group in self.points[place].path:
                 total += middles[group] * COHESION
                 weight += COHESION
-            wants.append(total / weight if weight else y[place])
+            targets.append(total / weight if weight else y[place])
             weights.append(weight or 0.1)
-        for place, value in zip(layer, _isotonic(wants, weights, gaps), strict=True):
+        for place, value in zip(layer, _isotonic(targets, weights, gaps), strict=True):
             y[place] = value
 
     def _straighten(self, gaps: Sequence[Sequence[float]]) -> None:
         """Remove small kinks from chains: a point with one neighbour on each side is aligned with it."""
         for layer, gap in zip(self.layers, gaps, strict=True):
-            wants, weights = [], []
+            targets, weights = [], []
             for place in layer:
                 before = self.points[place].before
                 chained = len(before) == 1 and len(self.points[before[0]].after) == 1
-                wants.append(self.y[before[0]] if chained else self.y[place])
+                targets.append(self.y[before[0]] if chained else self.y[place])
                 weights.append(1.0)
-            for place, value in zip(layer, _isotonic(wants, weights, gap), strict=True):
+            for place, value in zip(layer, _isotonic(targets, weights, gap), strict=True):
                 self.y[place] = value
 
     def _constraints(self) -> Callable[[], None]:
@@ -551,24 +558,24 @@ class _Part:
         below: dict[int, dict[int, float]] = defaultdict(dict)
         above: dict[int, dict[int, float]] = defaultdict(dict)
 
-        def need(a: int, b: int, distance: float) -> None:
+        def require(a: int, b: int, distance: float) -> None:
             distance = max(distance, below[a].get(b, 0.0))
             below[a][b] = distance
             above[b][a] = distance
 
         for layer in self.layers:
-            self._walk(layer, top, bottom, need)
+            self._add_distances(layer, top, bottom, require)
         total = count + 2 * len(groups)
         order = _topological(total, below, above)
         members = self._members()
 
         def balance() -> None:
-            want = self.y + [0.0] * (2 * len(groups))
+            target = self.y + [0.0] * (2 * len(groups))
             for group in groups:
                 inside = members[group]
-                want[top[group]] = min(self.y[p] - self.points[p].half for p in inside) - FRAME_HEAD
-                want[bottom[group]] = max(self.y[p] + self.points[p].half for p in inside) + FRAME_PAD
-            down, up = list(want), list(want)
+                target[top[group]] = min(self.y[p] - self.points[p].half for p in inside) - FRAME_HEAD
+                target[bottom[group]] = max(self.y[p] + self.points[p].half for p in inside) + FRAME_PAD
+            down, up = list(target), list(target)
             for v in order:
                 for a, distance in above[v].items():
                     down[v] = max(down[v], down[a] + distance)
@@ -587,7 +594,9 @@ class _Part:
                 members[group].append(place)
         return members
 
-    def _walk(self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], need: Need) -> None:
+    def _add_distances(
+        self, layer: Sequence[int], top: Mapping[str, int], bottom: Mapping[str, int], require: Require
+    ) -> None:
         """Add the distances along one column, read as brackets: frames open and close around points."""
         path: tuple[str, ...] = ()
         last: int | None = None
@@ -597,12 +606,14 @@ class _Part:
             shared = _common(path, to)
             for group in reversed(path[shared:]):
                 assert last is not None
-                need(last, bottom[group], after_last + FRAME_PAD)
+                require(last, bottom[group], after_last + FRAME_PAD)
                 last, after_last = bottom[group], 0.0
             opened = False
             for group in to[shared:]:
                 if last is not None:
-                    need(last, top[group], after_last + (FRAME_HEAD if opened or self._is_top(last, top) else ROW_GAP))
+                    require(
+                        last, top[group], after_last + (FRAME_HEAD if opened or self._is_top(last, top) else ROW_GAP)
+                    )
                 last, after_last, opened = top[group], 0.0, True
             path = to
             if place is None:
@@ -611,7 +622,7 @@ class _Part:
             if last is not None:
                 slim = last < len(self.points) and (self.points[last].node is None or self.points[place].node is None)
                 gap = FRAME_HEAD if opened else WAYPOINT_GAP if slim else ROW_GAP
-                need(last, place, after_last + gap + half)
+                require(last, place, after_last + gap + half)
             last, after_last = place, half
 
     def _is_top(self, variable: int, top: Mapping[str, int]) -> bool:
@@ -638,13 +649,13 @@ class _Part:
         frames = self._frames(left, widths)
         routes = []
         for (source, target), chain in self.chains.items():
-            way = []
+            waypoints = []
             for place in chain[1:-1]:
                 rank = points[place].rank
-                way += [(left[rank], y[place]), (left[rank] + widths[rank], y[place])]
+                waypoints += [(left[rank], y[place]), (left[rank] + widths[rank], y[place])]
             a, b = boxes[chain[0]], boxes[chain[-1]]
             ends = (a.x + a.w, a.y + a.h / 2), (b.x, b.y + b.h / 2)
-            routes.append(Route(source=source, target=target, points=(ends[0], *way, ends[1])))
+            routes.append(Route(source=source, target=target, points=(ends[0], *waypoints, ends[1])))
         drawn = [*boxes.values(), *frames]
         lines = [py for route in routes for _, py in route.points]
         x0, y0 = min(b.x for b in drawn), min([b.y for b in drawn] + lines)
@@ -690,7 +701,7 @@ class _Part:
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """Length of the common prefix."""
+    """Length of the common prefix of two paths."""
     number = 0
     for x, y in zip(a, b, strict=False):
         if x != y:
@@ -699,14 +710,14 @@ def _common(a: Sequence[str], b: Sequence[str]) -> int:
     return number
 
 
-def _isotonic(wants: Sequence[float], weights: Sequence[float], gaps: Sequence[float]) -> list[float]:
-    """The values nearest to `wants` (least weighted squares) that keep `gaps` between neighbours."""
+def _isotonic(targets: Sequence[float], weights: Sequence[float], gaps: Sequence[float]) -> list[float]:
+    """The values nearest to `targets` (least weighted squares) that keep `gaps` between neighbours."""
     offset = [0.0]
     for gap in gaps:
         offset.append(offset[-1] + gap)
     blocks: list[list[float]] = []  # weighted sum, weight, length
-    for i, (want, weight) in enumerate(zip(wants, weights, strict=True)):
-        blocks.append([(want - offset[i]) * weight, weight, 1])
+    for i, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+        blocks.append([(target - offset[i]) * weight, weight, 1])
         while len(blocks) > 1 and blocks[-2][0] * blocks[-1][1] > blocks[-1][0] * blocks[-2][1]:
             total, weight_, length = blocks.pop()
             blocks[-1][0] += total
@@ -731,35 +742,35 @@ def _topological(
     return order
 
 
-def _packed(loose: Sequence[Node], at_least: float) -> Layout:
+def _packed(isolated: Sequence[Node], at_least: float) -> Layout:
     """Nodes without edges, in rows as wide as the rest of the picture or six nodes."""
-    width = max(node.width for node in loose)
+    width = max(node.width for node in isolated)
     columns = max(PACKED_COLUMNS, int((at_least + ROW_GAP) // (width + ROW_GAP)))
-    height = max(node.height for node in loose)
+    height = max(node.height for node in isolated)
     boxes = tuple(
         Box(id=n.id, x=i % columns * (width + ROW_GAP), y=i // columns * (height + ROW_GAP), w=width, h=n.height)
-        for i, n in enumerate(loose)
+        for i, n in enumerate(isolated)
     )
     return Layout(nodes=boxes, width=max(b.x + b.w for b in boxes), height=max(b.y + b.h for b in boxes))
 
 
-def _stacked(parts: Sequence[Layout], ids: Sequence[str], edges: Sequence[Edge], turned: set[Edge]) -> Layout:
-    """The parts one below the other; nodes and routes again in the order in which they were given."""
+def _stacked(components: Sequence[Layout], ids: Sequence[str], edges: Sequence[Edge], reversed_: set[Edge]) -> Layout:
+    """The components below each other; nodes and routes in the order of the input."""
     nodes: dict[str, Box] = {}
     frames: list[Box] = []
     routes: dict[Edge, Route] = {}
     top = 0.0
-    for part in parts:
-        nodes.update((box.id, box.moved(0, top)) for box in part.nodes)
-        frames += [frame.moved(0, top) for frame in part.frames]
-        routes.update(((r.source, r.target), r.moved(0, top)) for r in part.routes)
-        top += part.height + ROW_GAP * 2
+    for component in components:
+        nodes.update((box.id, box.moved(0, top)) for box in component.nodes)
+        frames += [frame.moved(0, top) for frame in component.frames]
+        routes.update(((r.source, r.target), r.moved(0, top)) for r in component.routes)
+        top += component.height + ROW_GAP * 2
     ordered = []
     for a, b in edges:
-        back = (a, b) in turned
-        way = routes[(b, a) if back else (a, b)]
-        ordered.append(replace(way, source=a, target=b, back=back))
+        back = (a, b) in reversed_
+        route = routes[(b, a) if back else (a, b)]
+        ordered.append(replace(route, source=a, target=b, back=back))
     return Layout(
         nodes=tuple(nodes[i] for i in ids), frames=tuple(frames), routes=tuple(ordered),
-        width=max((part.width for part in parts), default=0), height=max(top - ROW_GAP * 2, 0),
+        width=max((component.width for component in components), default=0), height=max(top - ROW_GAP * 2, 0),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from nbflow.commands.surface_syntax import Surface, invocation
-from nbflow.state_colors import known, palettes
+from nbflow.state_colors import drawn_state, palettes
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
 from nbflow.ui.svg import (
@@ -96,7 +96,7 @@ def _grid_runs(runs: Sequence[GridRun], left: float, base: float, step: float) -
     free_from = 0.0
     for i, run in enumerate(runs):
         height = 6 + 36 * (run.duration or 0) / longest
-        state = known(run.state)
+        state = drawn_state(run.state)
         x = left + i * step
         hover = f"{run.run_id}: {run.state}, {formatting.duration(run.duration)}"
         fill = palettes()[0].states[state].line
@@ -127,7 +127,7 @@ def gantt_svg(view: GanttView, *, theme: str = "auto") -> Picture:
         return _empty(view.dag_id, f"No task of {view.run or 'this run'} has started yet.", "gantt", theme)
     start = min(bar.queued_from or bar.start for bar in bars)
     span = max(formatting.between(start, max(bar.end for bar in bars)), 0.001)
-    tick = _nice(span / 8)
+    tick = _tick_seconds(span / 8)
     end = tick * (int(span / tick) + 1)
     left, right, top = NAMES, WIDTH - 28, BAR_HEIGHT + 1
     scale = (right - left) / end
@@ -181,7 +181,7 @@ def _bar(bar: Bar, start: datetime, left: float, scale: float, right: float, y: 
     return "".join(parts)
 
 
-def _nice(seconds: float) -> float:
+def _tick_seconds(seconds: float) -> float:
     """The next larger tick of an axis: 1, 2 or 5 times a power of ten, from a minute on whole minutes, hours, days."""
     for step in (60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800):
         if 50 < seconds <= step:
@@ -218,7 +218,7 @@ def timeline_svg(view: TimelineView, *, theme: str = "auto") -> Picture:
         y = top + 34 + i * LANE
         if name is not None:
             body.append(_lane_name(name, y))
-        body += [_mark(bar, view.start, left, scale, y, last=k + 1 == len(bars)) for k, bar in enumerate(bars)]
+        body += [_run_bar(bar, view.start, left, scale, y) for bar in bars]
     all_bars = [bar for lane in lanes for bar in lane.bars]
     notes = (*view.footer, _omitted(len(lanes), len(view.lanes), "lane"))
     foot, height = footer(bottom + 6, WIDTH, state_counts(b.state for b in all_bars), notes)
@@ -241,10 +241,10 @@ def _rows(lane: Lane, scale: float) -> list[tuple[Lane | None, list[Bar]]]:
     return [(lane if i == 0 else None, row) for i, row in enumerate(rows)]
 
 
-def _mark(bar: Bar, start: datetime, left: float, scale: float, y: float, *, last: bool) -> str:
+def _run_bar(bar: Bar, start: datetime, left: float, scale: float, y: float) -> str:
     x = left + formatting.between(start, bar.start) * scale
     w = max(formatting.between(bar.start, bar.end) * scale, 2.5)
-    state = known(bar.state)
+    state = drawn_state(bar.state)
     duration = formatting.duration(formatting.between(bar.start, bar.end))
     title = f"{bar.state}, {formatting.short_time(bar.start)}, {duration}"
     hover = f"<title>{escape(title + (f': {bar.note}' if bar.note else ''))}</title>"

@@ -4,7 +4,7 @@ An SVG in an `<img>` cannot use the stylesheets, JupyterLab variables or scripts
 
 - Light colours are plain attributes, which every renderer supports; dark colours are a `prefers-color-scheme` rule in
   the picture's own `<style>`. A browser evaluates that rule by the *used color-scheme* of the `<img>`, which a trusted
-  notebook sets (see `html`); elsewhere it follows the system.
+  notebook sets (see `view_bundles`); elsewhere it follows the system.
 - The background is opaque: with the wrong colour scheme the picture is a light card on a dark page, and legible.
 - Text that must not overlap is truncated by `text_width`, since nothing here can measure it.
 
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from nbflow.state_colors import Palette, glyphs, known, palettes
+from nbflow.state_colors import Palette, drawn_state, glyphs, palettes
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
 from nbflow.ui.scene import LABEL_LEFT, NOTE_SIZE, Scene, SceneNode, scene
@@ -89,11 +89,11 @@ def _rules(p: Palette, drawn: str) -> str:
 def text(x: float, y: float, content: str, *, muted: bool = False, bold: bool = False, size: float = 12,
          anchor: str = "start", title: str = "") -> str:  # fmt: skip
     p = palettes()[0]
-    look = f'class="{"m" if muted else "t"}" fill="{p.muted if muted else p.text}"'
+    attributes = f'class="{"m" if muted else "t"}" fill="{p.muted if muted else p.text}"'
     extra = (' font-weight="600"' if bold else "") + (f' font-size="{size:g}"' if size != 12 else "")
     extra += f' text-anchor="{anchor}"' if anchor != "start" else ""
     hover = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text x="{x:g}" y="{y:g}" {look}{extra}>{hover}{escape(content)}</text>'
+    return f'<text x="{x:g}" y="{y:g}" {attributes}{extra}>{hover}{escape(content)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float) -> str:
@@ -101,7 +101,7 @@ def line(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def glyph(state: str, x: float, y: float) -> str:
-    state = known(state)
+    state = drawn_state(state)
     return (
         f'<path class="g-{state}" transform="translate({x:g} {y:g})" d="{glyphs()[state]}" fill="none" '
         f'stroke="{palettes()[0].states[state].line}" stroke-width="1.7" stroke-linecap="round" '
@@ -111,7 +111,7 @@ def glyph(state: str, x: float, y: float) -> str:
 
 def box(state: str, x: float, y: float, w: float, h: float, *, radius: float = 6, dashed: bool = False) -> str:
     """A rectangle in a state's colours; the border of `removed` is dashed."""
-    state = known(state)
+    state = drawn_state(state)
     tint = palettes()[0].states[state]
     dash = ' stroke-dasharray="4 3"' if dashed or state == "removed" else ""
     return (
@@ -121,7 +121,7 @@ def box(state: str, x: float, y: float, w: float, h: float, *, radius: float = 6
 
 
 def state_text(state: str, x: float, y: float, content: str, *, size: float = 12, bold: bool = False) -> str:
-    state = known(state)
+    state = drawn_state(state)
     extra = f' font-size="{size:g}"' if size != 12 else ""
     weight = ' font-weight="500"' if bold else ""
     fill = palettes()[0].states[state].text
@@ -156,7 +156,7 @@ def header(title: str, width: float, *, chips: Iterable[str] = (), state: tuple[
     visible = min(width, CARD_READABLE)
     right = fit(right, visible / 3, 11.5)
     right_width = text_width(right, 11.5) + 24 if right else 12
-    # order of priority for the room: the title, the run's state, the schedule
+    # space is given to the title, then to the state of the run, then to the schedule
     title = fit(title, max(120.0, (visible - right_width) * 0.4), 14)
     parts = [text(12, 25, title, bold=True, size=14)]
     x = 12 + text_width(title, 14) * 1.09 + 14  # bold runs about a tenth wider
@@ -210,17 +210,17 @@ def graph_svg(
     graph: GraphView, now: datetime | None = None, *, theme: str = "auto", drawn: Scene | None = None
 ) -> Picture:
     """The graph of a DAG or of a run. Pass `drawn` to reuse a scene with other states."""
-    plan = drawn if drawn is not None else scene(graph)
-    message = _replacement(graph, plan)
-    inner_w = plan.width if not message else CARD_MIN
-    inner_h = plan.height if not message else 96
+    drawing = drawn if drawn is not None else scene(graph)
+    message = _placeholder(graph, drawing)
+    inner_w = drawing.width if not message else CARD_MIN
+    inner_h = drawing.height if not message else 96
     width = max(CARD_MIN, inner_w)
     top = BAR_HEIGHT + 1
     body = [_graph_header(graph, width, now)]
     if message:
         body.append(text(width / 2, top + 52, fit(message, width - 40), muted=True, anchor="middle"))
     else:
-        body += [f'<g transform="translate(0 {top})">', *_graph_parts(graph, plan, now), "</g>"]
+        body += [f'<g transform="translate(0 {top})">', *_graph_parts(graph, drawing, now), "</g>"]
     counts = graph.counts() if graph.run or any(t.state != "none" for t in graph.tasks) else {}
     foot, foot_height = footer(
         top + inner_h, width, counts, graph.footer or (formatting.count(len(graph.tasks), "task"),)
@@ -238,12 +238,12 @@ def graph_label(graph: GraphView) -> str:
     return f"Graph of {graph.dag_id}{run}, {formatting.count(len(graph.tasks), 'task')}{states}"
 
 
-def _replacement(graph: GraphView, plan: Scene) -> str:
+def _placeholder(graph: GraphView, drawing: Scene) -> str:
     """The text that replaces a graph without nodes or with too many; "" for others."""
     if not graph.tasks:
         return "This DAG has no tasks yet. Define a function with @task in its cell, and call it."
-    if plan.hidden:
-        size = f"{formatting.count(plan.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')}"
+    if drawing.hidden:
+        size = f"{formatting.count(drawing.hidden, 'node')} with {formatting.count(len(graph.edges), 'edge')}"
         return f"{size} are too many to draw. Put the tasks into groups, which can be folded, or list their states."
     return ""
 
@@ -260,10 +260,10 @@ def _graph_header(graph: GraphView, width: float, now: datetime | None) -> str:
     )
 
 
-def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterable[str]:
+def _graph_parts(graph: GraphView, drawing: Scene, now: datetime | None) -> Iterable[str]:
     light = palettes()[0]
     tasks = {task.task_id: task for task in graph.tasks}
-    for frame in plan.frames:
+    for frame in drawing.frames:
         yield (
             f'<rect class="l" x="{frame.x:g}" y="{frame.y:g}" width="{frame.w:g}" height="{frame.h:g}" rx="8" '
             f'fill="none" '
@@ -271,10 +271,10 @@ def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterabl
         )
         yield text(frame.x + 10, frame.y + 17, f"▾ {frame.label}", muted=True, size=NOTE_SIZE, title=frame.id)
     yield f'<g class="e" fill="none" stroke="{light.edge}" stroke-width="1.2">'
-    for edge in plan.edges:
+    for edge in drawing.edges:
         yield f'<path d="{edge.path}"/><path d="{edge.head}"/>'
     yield "</g>"
-    for edge in plan.edges:
+    for edge in drawing.edges:
         if edge.label:
             left, top = edge.label_x - edge.label_w / 2 - 4, edge.label_y - 8
             yield (
@@ -282,7 +282,7 @@ def _graph_parts(graph: GraphView, plan: Scene, now: datetime | None) -> Iterabl
                 f'fill="{light.page}"/>'
             )
             yield text(edge.label_x, edge.label_y + 4, edge.label, muted=True, size=NOTE_SIZE, anchor="middle")
-    for node in plan.nodes:
+    for node in drawing.nodes:
         yield graph_node(node, [tasks[member] for member in node.members], now)
 
 
@@ -314,7 +314,7 @@ def _node_label(node: SceneNode) -> str:
 
 
 def _stack(state: str, x: float, y: float, w: float, h: float) -> str:
-    state = known(state)
+    state = drawn_state(state)
     colour = palettes()[0].states[state].line
     return (
         f'<path class="g-{state}" d="M{x + 5:g} {y + h + 3:g}H{x + w - 3:g}Q{x + w + 3:g} {y + h + 3:g} '
@@ -327,7 +327,7 @@ def _kind_mark(state: str, kind: str, x: float, y: float, w: float, h: float) ->
     """A bar at the left side of a setup task, at the right side of a teardown task."""
     if kind not in ("setup", "teardown"):
         return ""
-    state = known(state)
+    state = drawn_state(state)
     at = x + 3.5 if kind == "setup" else x + w - 3.5
     colour = palettes()[0].states[state].line
     return f'<path class="g-{state}" d="M{at:g} {y + 6:g}V{y + h - 6:g}" stroke="{colour}" stroke-width="2"/>'

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nbflow.state_colors import glyphs, known, palettes
+from nbflow.state_colors import drawn_state, glyphs, palettes
 from nbflow.ui.escaping import escape
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _cell(cell: Cell | str) -> Cell:
     return cell if isinstance(cell, Cell) else Cell(text=cell)
 
 
-def _cut(text: str) -> str:
+def _truncated(text: str) -> str:
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 
@@ -89,7 +89,7 @@ def text_table(table: Table, *, limit: int = MAX_ROWS) -> str:
     if not table.rows:
         return table.empty
     cells = [[_cell(c) for c in row] for row in table.rows[:limit]]
-    grid = [[_cut(" ".join(c.text.split())) or "–" for c in row] for row in cells]
+    grid = [[_truncated(" ".join(c.text.split())) or "–" for c in row] for row in cells]
     keep = [i for i in range(len(table.columns)) if any(row[i].text for row in cells)]
     widths = {i: max(display_width(table.columns[i]), *(display_width(row[i]) for row in grid)) for i in keep}
 
@@ -114,7 +114,7 @@ def glyph_html(state: str) -> str:
     return (
         # with JupyterLab's `max-width: 100%` the glyph would have no width in a narrow column
         '<svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true" style="max-width:none">'
-        f'<path d="{glyphs()[known(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" '
+        f'<path d="{glyphs()[drawn_state(state)]}" fill="none" stroke="currentColor" stroke-width="1.7" '
         f'stroke-linecap="round" '
         'stroke-linejoin="round"></path></svg>'
     )
@@ -122,28 +122,28 @@ def glyph_html(state: str) -> str:
 
 def chip_html(state: str, word: str | None = None) -> str:
     """A state's colour, glyph and name. The inline colours are the light ones; the card's `<style>` has dark ones."""
-    look = known(state)
-    tint = palettes()[0].states[look]
-    border = "dashed" if look == "removed" else "solid"
+    drawn = drawn_state(state)
+    colors = palettes()[0].states[drawn]
+    border = "dashed" if drawn == "removed" else "solid"
     return (
-        f'<span class="nfo-st nfo-{look}" style="display:inline-block;margin:1px 0px;padding:0px '
+        f'<span class="nfo-st nfo-{drawn}" style="display:inline-block;margin:1px 0px;padding:0px '
         f"8px;border-radius:10px;font-size:11.5px;"
-        f'white-space:nowrap;color:{tint.text};background-color:{tint.fill};border:1px {border} {tint.line}">'
+        f'white-space:nowrap;color:{colors.text};background-color:{colors.fill};border:1px {border} {colors.line}">'
         f"{glyph_html(state)} {escape(word or state)}</span>"
     )
 
 
 def bars_html(bars: Sequence[tuple[str, float]]) -> str:
     """Small bars, oldest first; `share` (0 to 1) is the height. Spans, because a sanitiser would remove an SVG."""
-    drawn = []
+    spans = []
     for state, share in bars:
-        look = known(state)
+        drawn = drawn_state(state)
         height = round(5 + 13 * min(max(share, 0), 1))
-        drawn.append(
-            f'<span class="nfo-bar nfo-{look}" style="display:inline-block;width:5px;height:{height}px;'
-            f'margin-right:2px;border-radius:1px;background-color:{palettes()[0].states[look].line}"></span>'
+        spans.append(
+            f'<span class="nfo-bar nfo-{drawn}" style="display:inline-block;width:5px;height:{height}px;'
+            f'margin-right:2px;border-radius:1px;background-color:{palettes()[0].states[drawn].line}"></span>'
         )
-    return "".join(drawn)
+    return "".join(spans)
 
 
 def html_table(table: Table, *, limit: int = MAX_ROWS) -> str:
@@ -186,5 +186,5 @@ def _td(cell: Cell, column: str) -> str:
     if cell.state:
         inner = chip_html(cell.state, cell.text)
     else:
-        inner = (bars_html(cell.bars) if cell.bars else "") + escape(_cut(cell.text))
+        inner = (bars_html(cell.bars) if cell.bars else "") + escape(_truncated(cell.text))
     return f'<td{classes}{hover} data-label="{escape(column)}" style="{style}">{inner}</td>'

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from nbflow.commands.surface_syntax import Surface, invocation
-from nbflow.state_colors import glyphs, known, palettes
+from nbflow.state_colors import drawn_state, glyphs, palettes
 from nbflow.suggested_commands import SuggestedCommand
 from nbflow.ui import formatting
 from nbflow.ui.escaping import escape
@@ -55,8 +55,8 @@ _DARK_PAGES = ('body[data-jp-theme-light="false"]', "body.vscode-dark", "html[th
 _LIGHT_PAGES = ('body[data-jp-theme-light="true"]', "body.vscode-light", ".nbflow-light")
 
 
-def _typed(command: str, *words: str) -> str:
-    """A command as one types it where cards are read: in a notebook."""
+def _magic(command: str, *words: str) -> str:
+    """A command as a magic, since cards are shown in notebooks."""
     return invocation(command, Surface.NOTEBOOK, *words)
 
 
@@ -148,13 +148,13 @@ def chips_html(counts: dict[str, int]) -> str:
     return " ".join(chip_html(state, f"{state} {number:,}") for state, number in counts.items())
 
 
-SMALLEST = 0.75
+MIN_SCALE = 0.75
 """Smallest scale of a picture: its texts then have 8 to 10 pixels."""
 
 
 def picture_html(picture: Picture, view: str) -> str:
-    """The picture as an `<img>`. A wide picture keeps its size and scrolls in its box; others shrink to `SMALLEST`."""
-    min_width = round(picture.width * SMALLEST)
+    """The picture as an `<img>`. A wide picture keeps its size and scrolls in its box; others shrink to `MIN_SCALE`."""
+    min_width = round(picture.width * MIN_SCALE)
     scaled = f"max-width:100%;min-width:{min_width}px;height:auto" if picture.width <= 1_100 else "max-width:none"
     body = (
         f'<div style="overflow-x:auto"><img alt="{escape(picture.label)}" title="" width="{picture.width}" '
@@ -258,7 +258,7 @@ def dags_bundle(view: DagListView, now: datetime) -> Bundle:
         columns=("DAG", "last runs", "latest", "schedule", "next", "tags", "owner"),
         rows=tuple(_dag_row(row, now) for row in view.rows),
         empty="There is no DAG yet. Define one in a cell that begins with:  %%dag hello --schedule @daily",
-        more=f"To narrow the list: {_typed('dags list', 'PATTERN')}.",
+        more=f"To narrow the list: {_magic('dags list', 'PATTERN')}.",
     )
     failing = sum(row.latest == "failed" for row in view.rows)
     aside = f"{failing} failing" if failing else ""
@@ -301,8 +301,8 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
             )
             for r in view.rows
         ),
-        empty=f"{view.dag_id or 'The DAG'} has no run yet. Start one with:  {_typed('dags trigger', view.dag_id)}",
-        more=f"To see more: {_typed('dags list-runs', view.dag_id or 'DAG_ID', '--number', 'N')}.",
+        empty=f"{view.dag_id or 'The DAG'} has no run yet. Start one with:  {_magic('dags trigger', view.dag_id)}",
+        more=f"To see more: {_magic('dags list-runs', view.dag_id or 'DAG_ID', '--number', 'N')}.",
         total=view.total,
     )  # fmt: skip
     title = f"Runs of {view.dag_id}" if view.dag_id else "Runs"
@@ -336,7 +336,7 @@ def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
             for r in view.rows
         ),
         empty="This run has no tasks yet.",
-        more=f"To see one task: {_typed('why', view.dag_id or 'DAG_ID', 'TASK')}.",
+        more=f"To see one task: {_magic('why', view.dag_id or 'DAG_ID', 'TASK')}.",
     )  # fmt: skip
     counts = state_counts(r.state for r in view.rows)
     html = card("tasks", title, html_table(table), foot=chips_html(counts))
@@ -409,11 +409,11 @@ def _pre(lines: Iterable[str]) -> str:
 
 def text_bundle(title: str, text: str) -> Bundle:
     """The last `MAX_LOG_LINES` lines of a text."""
-    every = text.splitlines()
-    lines = [plain(line) for line in every[-MAX_LOG_LINES:]]
-    if dropped := len(every) - len(lines):
+    all_lines = text.splitlines()
+    lines = [plain(line) for line in all_lines[-MAX_LOG_LINES:]]
+    if dropped := len(all_lines) - len(lines):
         lines.insert(0, f"… {formatting.count(dropped, 'earlier line')}")
-    html = card("text", title, _pre(map(escape, lines)), aside=formatting.count(len(every), "line"))
+    html = card("text", title, _pre(map(escape, lines)), aside=formatting.count(len(all_lines), "line"))
     return Bundle(html=html, text=_joined(title, *lines))
 
 
@@ -449,7 +449,7 @@ def log_bundle(view: TaskLogView) -> Bundle:
 
 def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = str) -> Bundle:
     """Why a task is in its state: the headline, its grounds, the commands that change it, and the history."""
-    state = known(view.state)
+    state = drawn_state(view.state)
     tint = palettes()[0].states[state]
     lines = list(view.grounds)
     if view.until is not None and now is not None:
@@ -532,7 +532,7 @@ def backfill_bundle(view: BackfillView, now: datetime | None = None) -> Bundle:
             for r in view.runs[:MAX_PLANNED]
         ),
         empty="No data interval lies in this range. "
-        f"Widen it, or check the schedule: {_typed('dags next-execution', view.dag_id)}",
+        f"Widen it, or check the schedule: {_magic('dags next-execution', view.dag_id)}",
         total=len(view.runs),
     )  # fmt: skip
     counts = state_counts(r.state for r in view.runs if r.state)
@@ -567,7 +567,7 @@ def _progress(counts: dict[str, int], total: int) -> str:
     light = palettes()[0]
     parts = "".join(
         f'<span title="{escape(f"{state} {number}")}" style="display:inline-block;height:8px;'
-        f'width:{100 * number / total:.1f}%;background-color:{light.states[known(state)].line}"></span>'
+        f'width:{100 * number / total:.1f}%;background-color:{light.states[drawn_state(state)].line}"></span>'
         for state, number in counts.items()
         if state != "queued"
     )
@@ -586,7 +586,7 @@ def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str =
         columns=("file", "line", "error", "seen"),
         rows=tuple(
             (
-                Cell(text=_place(r.fileloc, r.cell, folder), mono=True),
+                Cell(text=_location(r.fileloc, r.cell, folder), mono=True),
                 Cell(text=str(r.line) if r.line is not None else "", right=True), Cell(text=plain(r.error)),
                 when_cell(formatting.relative(r.at, now)),
             )
@@ -598,12 +598,12 @@ def import_errors_bundle(view: ImportErrorsView, now: datetime, *, folder: str =
     return Bundle(html=html, text=text_table(table))
 
 
-def _place(fileloc: str, cell: str | None, folder: str) -> str:
+def _location(fileloc: str, cell: str | None, folder: str) -> str:
     file = os.path.relpath(fileloc, folder) if folder else fileloc
     return ", ".join(filter(None, [file, cell]))
 
 
-# -- small ones
+# -- states, tables and messages
 
 
 def states_bundle(meanings: Iterable[tuple[str, str]]) -> Bundle:

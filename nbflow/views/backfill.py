@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from nbflow.core.backfill import BackfillPlan
+from nbflow.core.backfill import BackfillEntry, BackfillPlan
 from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
@@ -84,49 +84,61 @@ def fetch(store: Store, query: BackfillQuery, now: datetime, settings: Settings)
     )
 
 
-def _stored_run(dag_id: str, entry: Mapping[str, Any], states: Mapping[RunKey, RunState], zone: tzinfo) -> PlannedRun:
-    run_id, not_created_because = entry.get("run_id"), entry.get("not_created_because")
-    state = states.get(RunKey(dag_id, run_id)) if run_id else None
-    start, end = (_parse_time(entry.get(name)) for name in ("data_interval_start", "data_interval_end"))
-    return PlannedRun(
-        logical_date=datetime.fromisoformat(entry["logical_date"]).astimezone(zone),
-        action=_action(not_created_because, bool(entry.get("reset"))),
-        run_id=run_id,
-        interval_start=in_zone(start, zone),
-        interval_end=in_zone(end, zone),
-        reason=_REASONS.get(not_created_because or "", not_created_because or ""),
-        state=state.value if state is not None else "",
+def backfill_view(dag_id: str, plan: BackfillPlan, zone: tzinfo) -> BackfillView:
+    """The plan of a dry run."""
+    runs = tuple(_planned_run(entry, zone) for entry in plan.entries)
+    return BackfillView(dag_id=dag_id, runs=runs, remarks=tuple(_clock_changes(runs)))
+
+
+def _planned_run(entry: BackfillEntry, zone: tzinfo) -> PlannedRun:
+    return _row(
+        zone,
+        logical_date=entry.logical_date,
+        start=entry.info.data_interval.start,
+        end=entry.info.data_interval.end,
+        run_id=entry.run_id,
+        not_created_because=entry.not_created_because,
+        reset=entry.reset,
     )
+
+
+def _stored_run(dag_id: str, entry: Mapping[str, Any], states: Mapping[RunKey, RunState], zone: tzinfo) -> PlannedRun:
+    run_id = entry.get("run_id")
+    row = _row(
+        zone,
+        logical_date=datetime.fromisoformat(entry["logical_date"]),
+        start=_parse_time(entry.get("data_interval_start")),
+        end=_parse_time(entry.get("data_interval_end")),
+        run_id=run_id,
+        not_created_because=entry.get("not_created_because"),
+        reset=bool(entry.get("reset")),
+    )
+    state = states.get(RunKey(dag_id, run_id)) if run_id else None
+    return row if state is None else replace(row, state=state.value)
 
 
 def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def backfill_view(
-    dag_id: str, plan: BackfillPlan, zone: tzinfo, *, dry_run: bool, states: Mapping[str, RunState] | None = None
-) -> BackfillView:
-    """The runs of a plan. ``states``: run id -> state, for the runs that exist."""
-    runs = []
-    for entry in plan.entries:
-        not_created_because = entry.not_created_because
-        state = (states or {}).get(entry.run_id or "")
-        runs.append(
-            PlannedRun(
-                logical_date=entry.logical_date.astimezone(zone),
-                action=_action(not_created_because, entry.reset),
-                run_id=entry.run_id,
-                interval_start=entry.info.data_interval.start.astimezone(zone),
-                interval_end=entry.info.data_interval.end.astimezone(zone),
-                reason=_REASONS.get(not_created_because or "", not_created_because or ""),
-                state=state.value if state is not None else "",
-            )
-        )
-    return BackfillView(dag_id=dag_id, runs=tuple(runs), remarks=tuple(_clock_changes(runs)), dry_run=dry_run)
-
-
-def _action(not_created_because: str | None, reset: bool) -> str:
-    return "keep" if not_created_because else "rerun" if reset else "create"
+def _row(
+    zone: tzinfo,
+    *,
+    logical_date: datetime,
+    start: datetime | None,
+    end: datetime | None,
+    run_id: str | None,
+    not_created_because: str | None,
+    reset: bool,
+) -> PlannedRun:
+    return PlannedRun(
+        logical_date=logical_date.astimezone(zone),
+        action="keep" if not_created_because else "rerun" if reset else "create",
+        run_id=run_id,
+        interval_start=in_zone(start, zone),
+        interval_end=in_zone(end, zone),
+        reason=_REASONS.get(not_created_because or "", not_created_because or ""),
+    )
 
 
 def _clock_changes(runs: Iterable[PlannedRun]) -> Iterator[str]:

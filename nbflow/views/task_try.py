@@ -40,12 +40,12 @@ class TaskTryQuery(Query["TaskTryView"]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTryView(View):
-    """``over``: the try has ended, or will never start."""
+    """``finished``: the try has ended, or will never start."""
 
     NAME: ClassVar[str] = "task_try"
 
     state: str
-    over: bool
+    finished: bool
     log_path: str | None = None
     """Path of the log on the worker's machine; None until a worker has claimed the try."""
 
@@ -55,12 +55,12 @@ def fetch(store: Store, query: TaskTryQuery, now: datetime, settings: Settings) 
     run = store.run(key)
     tis = [ti for ti in store.instances(key) if (ti.task_id, ti.map_index) == (query.task_id, query.map_index)]
     if run is None or not tis:
-        return TaskTryView(state=TaskState.REMOVED, over=True)
+        return TaskTryView(state=TaskState.REMOVED, finished=True)
     [ti] = tis
     attempts = [attempt for attempt in store.attempts(key, ti.key) if attempt.try_number == query.try_number]
     paths = [attempt.log_path for attempt in attempts if attempt.log_path]
-    over = is_over(ti, query.try_number) or (run.state in RUN_FINISHED and ti.state not in LIVE)
-    return TaskTryView(state=ti.state, over=over, log_path=paths[-1] if paths else None)
+    finished = is_finished(ti, query.try_number) or (run.state in RUN_FINISHED and ti.state not in LIVE)
+    return TaskTryView(state=ti.state, finished=finished, log_path=paths[-1] if paths else None)
 
 
 def find_followed(store: Store, run: Run, task: str | None = None, try_number: int | None = None) -> TaskTryQuery:
@@ -84,7 +84,7 @@ def find_followed(store: Store, run: Run, task: str | None = None, try_number: i
     return TaskTryQuery(**run.key._asdict(), **ti.key._asdict(), try_number=number)
 
 
-def is_over(ti: Instance, try_number: int) -> bool:
+def is_finished(ti: Instance, try_number: int) -> bool:
     """Whether a try has ended, or will never start. A deferred or rescheduled try has not ended."""
     if ti.try_number == try_number:
         return ti.state not in TRY_UNFINISHED

@@ -31,9 +31,9 @@ from nbflow.views import NAMES as VIEW_NAMES
 from nbflow.views.base import View
 
 ROOT = Path(nbflow.__file__).parent
-SUGGESTING = {"suggest", "invocation", "_typed", "_magic", "spell"}
+SUGGESTING = {"suggest", "invocation", "_magic", "spell"}
 """Functions whose first argument is the name of a command; the other arguments are its arguments."""
-NOTEBOOK_ONLY = {"_typed", "_magic"}
+NOTEBOOK_ONLY = {"_magic"}
 """Those of them that return the syntax of notebooks."""
 NO_HINTS = ("nbflow/cli/unavailable.py",)
 """This module contains names of unavailable commands. The commands that it suggests instead are checked."""

@@ -1,4 +1,4 @@
-"""The feed is tested on the stores of ``tests/store``."""
+"""The feed is tested with the stores of ``tests/store``."""
 
 from __future__ import annotations
 

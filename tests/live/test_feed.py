@@ -1,4 +1,4 @@
-"""The feed's thread: follows while anybody watches, on each kind of store, costs for many what it costs for one."""
+"""The feed's thread: it runs while there are watches, on each store, at the same cost for many watches as for one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from nbflow.clock import SystemClock
 from nbflow.errors import NbflowError, StoreError
 from nbflow.live import feed as feed_module
 from nbflow.live.feed import Feed
-from nbflow.live.shared_views import Snapshot, Trouble, Watch
+from nbflow.live.shared_views import FetchError, Snapshot, Watch
 from nbflow.store import open_store
 from nbflow.store.base import Store
-from tests.live.views import T0, Shown, StatesQuery, StatesView, fetch
+from tests.live.views import T0, Client, StatesQuery, StatesView, fetch
 from tests.store.worlds import plan, register, scheduled, started_run
 
 SALES = StatesQuery(dag_id="sales")
-WAIT = 60.0
-"""Seconds for what comes within milliseconds; only a fault takes longer."""
+TIMEOUT = 60.0
+"""Timeout in seconds of waits that take milliseconds."""
 
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
@@ -45,65 +45,65 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def feed(store: Store) -> Iterator[Feed]:
-    made = Feed(store, SystemClock(), fetch)
-    yield made
-    made.close()
+    feed_ = Feed(store, SystemClock(), fetch)
+    yield feed_
+    feed_.close()
 
 
-def _draw_until(watch: Watch, shown: Shown, true: Callable[[dict[str, Any]], bool]) -> None:
-    while not true(shown.json):
-        message = watch.next(WAIT)
-        assert message is not None, f"nothing came; shown is {shown.json}"
-        shown.draw(message)
+def _receive_until(watch: Watch, client: Client, condition: Callable[[dict[str, Any]], bool]) -> None:
+    while not condition(client.json):
+        message = watch.next(TIMEOUT)
+        assert message is not None, f"no message; the client has {client.json}"
+        client.receive(message)
 
 
-def test_a_watcher_is_told_what_is_committed(feed: Feed, store: Store) -> None:
-    # Given somebody who watches a DAG
-    watch, shown = feed.watch(SALES), Shown()
-    shown.draw(watch.next(WAIT))
+def test_a_watcher_receives_each_commit(feed: Feed, store: Store) -> None:
+    # Given a watch of a DAG
+    watch, client = feed.watch(SALES), Client()
+    client.receive(watch.next(TIMEOUT))
 
-    # When a run of it begins, a task of it moves, and it is paused
+    # When a run of it starts, a task changes its state, and the DAG is paused
     run = started_run(store)
     store.apply([plan(scheduled(run, "extract"))], actor="x")
     store.set_paused("sales", True, actor="ada", now=T0)
 
-    # Then the watcher comes to see all of it, by changes
+    # Then the watch receives all of that as changes
     now = fetch(store, SALES, T0).to_json()
-    _draw_until(watch, shown, lambda json: json == now)
+    _receive_until(watch, client, lambda json: json == now)
     assert now["runs"][0]["tasks"] == {"extract": "scheduled", "load": "none"}
     assert now["dags"]["sales"][1]
-    assert set(shown.kinds) == {"Snapshot", "Change"}
+    assert set(client.kinds) == {"Snapshot", "Change"}
 
 
 @pytest.mark.parametrize("url", DATABASES, indirect=True)
-def test_what_another_process_commits_is_seen_too(url: str, feed: Feed) -> None:
-    watch, shown = feed.watch(SALES), Shown()
-    shown.draw(watch.next(WAIT))
+def test_a_watcher_receives_commits_of_another_process(url: str, feed: Feed) -> None:
+    watch, client = feed.watch(SALES), Client()
+    client.receive(watch.next(TIMEOUT))
     other = open_store(url)
 
     started_run(other)
 
-    _draw_until(watch, shown, lambda json: [run["state"] for run in json["runs"]] == ["running"])
+    _receive_until(watch, client, lambda json: [run["state"] for run in json["runs"]] == ["running"])
     other.close()
 
 
-def test_a_next_run_that_nudges_nobody_is_seen_all_the_same(feed: Feed, store: Store) -> None:
-    watch, shown = feed.watch(SALES), Shown()
-    shown.draw(watch.next(WAIT))
+def test_a_watcher_receives_a_next_run_although_it_sends_no_notification(feed: Feed, store: Store) -> None:
+    watch, client = feed.watch(SALES), Client()
+    client.receive(watch.next(TIMEOUT))
 
     store.set_next_run("sales", run_after=T0)
 
-    _draw_until(watch, shown, lambda json: json["dags"]["sales"][3] is not None)
+    _receive_until(watch, client, lambda json: json["dags"]["sales"][3] is not None)
 
 
-def test_fifty_watchers_cost_the_statements_of_one(sqlite_url: str) -> None:
+def test_fifty_watchers_cost_as_many_statements_as_one(sqlite_url: str) -> None:
     def statements(watchers: int) -> list[str]:
-        """What is sent while a task moves, with so many watching."""
+        """The statements that one commit causes with this number of watchers."""
         store = open_store(sqlite_url)
-        made, fetched = Feed(store, SystemClock(), fetch), []
-        watches = [made.watch(SALES) for _ in range(watchers)]
+        feed_, fetched = Feed(store, SystemClock(), fetch), []
+        watches = [feed_.watch(SALES) for _ in range(watchers)]
         for watch in watches:
-            assert isinstance(watch.next(WAIT), Snapshot)
+            assert isinstance(watch.next(TIMEOUT), Snapshot)
         other = open_store(sqlite_url)
         event.listen(
             store._engine,  # type: ignore[attr-defined]
@@ -112,8 +112,8 @@ def test_fifty_watchers_cost_the_statements_of_one(sqlite_url: str) -> None:
         )
         other.set_paused("sales", watchers == 1, actor="ada", now=T0)
         for watch in watches:
-            assert watch.next(WAIT) is not None
-        made.close()
+            assert watch.next(TIMEOUT) is not None
+        feed_.close()
         other.close()
         store.close()
         return [statement for statement in fetched if "history_head" not in statement]
@@ -125,93 +125,93 @@ def test_fifty_watchers_cost_the_statements_of_one(sqlite_url: str) -> None:
     assert 0 < len(one) < 10
 
 
-def test_the_thread_ends_with_the_last_watcher_and_begins_with_the_next(feed: Feed, store: Store) -> None:
-    # Given a watcher who leaves
+def test_the_thread_ends_with_the_last_watch_and_starts_with_the_next(feed: Feed, store: Store) -> None:
+    # Given a watch that was closed
     with feed.watch(SALES) as watch:
-        watch.next(WAIT)
+        watch.next(TIMEOUT)
         thread = feed._thread
     assert thread is not None
-    thread.join(WAIT)
+    thread.join(TIMEOUT)
 
-    # When somebody comes after that
+    # When there is another watch
     ended = (thread.is_alive(), feed._thread)
-    watch, shown = feed.watch(SALES), Shown()
+    watch, client = feed.watch(SALES), Client()
     store.set_paused("sales", True, actor="ada", now=T0)
 
-    # Then they are told as the first one was
+    # Then it receives changes
     assert ended == (False, None)
-    _draw_until(watch, shown, lambda json: bool(json) and json["dags"]["sales"][1])
+    _receive_until(watch, client, lambda json: bool(json) and json["dags"]["sales"][1])
 
 
-def test_a_watcher_who_takes_nothing_blocks_nobody(feed: Feed, store: Store) -> None:
-    # Given somebody whose wake is called and who never takes, and somebody who does
+def test_a_watcher_that_takes_no_message_does_not_block_others(feed: Feed, store: Store) -> None:
+    # Given a watch from which no message is taken, and another watch
     feed.watch(SALES)
-    watch, shown = feed.watch(SALES), Shown()
+    watch, client = feed.watch(SALES), Client()
 
     for paused in (True, False, True):
         store.set_paused("sales", paused, actor="ada", now=T0)
-        _draw_until(watch, shown, lambda json, paused=paused: bool(json) and json["dags"]["sales"][1] is paused)  # type: ignore[misc]
+        _receive_until(watch, client, lambda json, paused=paused: bool(json) and json["dags"]["sales"][1] is paused)  # type: ignore[misc]
 
 
-def test_a_feed_that_is_closed_ends_its_watches_and_takes_no_more(feed: Feed) -> None:
+def test_a_closed_feed_closes_its_watches_and_refuses_new_ones(feed: Feed) -> None:
     watch = feed.watch(SALES)
-    got: list[Any] = []
-    reader = threading.Thread(target=lambda: got.extend(watch))
+    messages: list[Any] = []
+    reader = threading.Thread(target=lambda: messages.extend(watch))
     reader.start()
 
     feed.close()
-    reader.join(WAIT)
+    reader.join(TIMEOUT)
 
-    assert (reader.is_alive(), [type(message) for message in got], feed._thread) == (False, [Snapshot], None)
+    assert (reader.is_alive(), [type(message) for message in messages], feed._thread) == (False, [Snapshot], None)
     with pytest.raises(NbflowError, match=r"feed was closed"):
         feed.watch(SALES)
 
 
-def test_a_fetch_that_fails_does_not_end_the_thread(
+def test_a_failed_fetch_does_not_end_the_thread(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a view that fails when the DAG is paused
-    def fetched(store: Store, query: StatesQuery, now: datetime) -> StatesView:
+    def fetch_unpaused(store: Store, query: StatesQuery, now: datetime) -> StatesView:
         if store.dags()[0].paused:
             raise RuntimeError("not now")
         return fetch(store, query, now)
 
-    feed = Feed(store, SystemClock(), fetched)
+    feed = Feed(store, SystemClock(), fetch_unpaused)
     watch = feed.watch(SALES)
-    messages = [watch.next(WAIT)]
+    messages = [watch.next(TIMEOUT)]
 
-    # When that comes and goes
+    # When the DAG is paused and unpaused
     store.set_paused("sales", True, actor="ada", now=T0)
-    messages.append(watch.next(WAIT))
+    messages.append(watch.next(TIMEOUT))
     store.set_paused("sales", False, actor="ada", now=T0)
     while not isinstance(messages[-1], Snapshot):
-        messages.append(watch.next(WAIT))
+        messages.append(watch.next(TIMEOUT))
 
-    # Then it was told, and the view goes on whole
-    assert {type(message) for message in messages[1:-1]} == {Trouble}
+    # Then the watch received the error, and afterwards the whole view
+    assert {type(message) for message in messages[1:-1]} == {FetchError}
     feed.close()
 
 
-def test_a_store_that_goes_away_and_comes_back_is_followed_on(
+def test_the_feed_continues_after_the_metastore_did_not_respond(
     store: Store, feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a watcher, and a store that answers nobody
-    monkeypatch.setattr(feed_module, "LOOK_SECONDS", 0.01)
-    watch, shown = feed.watch(SALES), Shown()
-    shown.draw(watch.next(WAIT))
-    with monkeypatch.context() as away:
+    # Given a watch, and a metastore that does not respond
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.01)
+    watch, client = feed.watch(SALES), Client()
+    client.receive(watch.next(TIMEOUT))
+    with monkeypatch.context() as outage:
 
-        def gone(*_: Any, **__: Any) -> Any:
-            raise StoreError("It does not answer.")
+        def fail(*_: Any, **__: Any) -> Any:
+            raise StoreError("The metastore does not respond.")
 
         for name in ("history", "change_token", "runs"):
-            away.setattr(store, name, gone)
-        message = watch.next(WAIT)
+            outage.setattr(store, name, fail)
+        message = watch.next(TIMEOUT)
 
-    # When it is back
+    # When it responds again
     store.set_paused("sales", True, actor="ada", now=T0)
 
-    # Then the watcher was told, and sees what is now
-    assert isinstance(message, Trouble)
-    assert message.error == "It does not answer."
-    _draw_until(watch, shown, lambda json: json["dags"]["sales"][1])
+    # Then the watch received the error, and afterwards the current view
+    assert isinstance(message, FetchError)
+    assert message.error == "The metastore does not respond."
+    _receive_until(watch, client, lambda json: json["dags"]["sales"][1])

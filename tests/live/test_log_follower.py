@@ -1,4 +1,4 @@
-"""Following the log of a try: from before it begins, while it grows, over a deferral, to its end."""
+"""Following the log of a try: from before its start, while it grows, over a deferral, to its end."""
 
 from __future__ import annotations
 
@@ -40,59 +40,59 @@ from tests.store.worlds import (
     started_run,
 )
 
-WAIT = 60.0
+TIMEOUT = 60.0
 FIRST = TaskTryQuery(dag_id="sales", run_id="r1", task_id="extract", try_number=1)
 
 
 @pytest.fixture
 def store() -> Store:
-    made = open_store("memory://")
-    register(made)
-    return made
+    opened = open_store("memory://")
+    register(opened)
+    return opened
 
 
 @pytest.fixture
 def feed(store: Store, nbflow_settings: Settings) -> Iterator[Feed]:
-    made = Feed(store, SystemClock(), partial(fetch, settings=nbflow_settings))
-    yield made
-    made.close()
+    created = Feed(store, SystemClock(), partial(fetch, settings=nbflow_settings))
+    yield created
+    created.close()
 
 
 class Reader:
-    """Somebody who follows a log on a thread of their own."""
+    """Follows a log on its own thread."""
 
     def __init__(self, feed: Feed, query: TaskTryQuery) -> None:
-        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._feed, self._query = feed, query
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        for piece in follow_log(self._feed, self._query):
-            self._pieces.put(piece)
-        self._pieces.put(None)
+        for chunk in follow_log(self._feed, self._query):
+            self._chunks.put(chunk)
+        self._chunks.put(None)
 
     def until(self, text: str) -> str:
-        """What is read up to some text."""
+        """The text that is read up to and including ``text``."""
         read = ""
         while not read.endswith(text):
-            piece = self._pieces.get(timeout=WAIT)
-            assert piece is not None, f"it ended after {read!r}"
-            read += piece
+            chunk = self._chunks.get(timeout=TIMEOUT)
+            assert chunk is not None, f"the log ended after {read!r}"
+            read += chunk
         return read
 
     def rest(self) -> str:
-        """What is read up to the end."""
+        """The text that is read up to the end."""
         read = ""
-        while (piece := self._pieces.get(timeout=WAIT)) is not None:
-            read += piece
+        while (chunk := self._chunks.get(timeout=TIMEOUT)) is not None:
+            read += chunk
         return read
 
 
-def _begin(store: Store, run: RunKey, attempt_id: str, log: Path) -> None:
+def _start(store: Store, run: RunKey, attempt_id: str, log: Path) -> None:
     store.claim(attempt_id, owner="w", hostname="h", lease=LEASE, now=T0, log_path=str(log))
-    began = move(run, "extract", S.QUEUED, C.STARTED, S.RUNNING, attempt=attempt_id, start_date=T0)
-    store.apply([plan(began)], actor="w")
+    start = move(run, "extract", S.QUEUED, C.STARTED, S.RUNNING, attempt=attempt_id, start_date=T0)
+    store.apply([plan(start)], actor="w")
 
 
 def _write(log: Path, text: str) -> None:
@@ -100,14 +100,16 @@ def _write(log: Path, text: str) -> None:
         file.write(text)
 
 
-def test_a_log_is_followed_from_before_its_try_begins_to_its_end(feed: Feed, store: Store, tmp_path: Path) -> None:
-    # Given a reader of a try that has not begun
+def test_a_log_is_followed_from_before_the_start_of_its_try_to_the_end(
+    feed: Feed, store: Store, tmp_path: Path
+) -> None:
+    # Given a reader of a try that has not started
     run, log = started_run(store), tmp_path / "log"
     reader = Reader(feed, FIRST)
 
-    # When it begins, writes, and ends
+    # When it starts, writes, and ends
     (attempt,) = dispatch(store, run, "extract")
-    _begin(store, run, attempt.attempt_id, log)
+    _start(store, run, attempt.attempt_id, log)
     _write(log, "one\n")
     read = [reader.until("one\n")]
     _write(log, "two\nthree\n")
@@ -115,43 +117,43 @@ def test_a_log_is_followed_from_before_its_try_begins_to_its_end(feed: Feed, sto
     _write(log, "last\n")
     store.apply([plan(ended(run, "extract", attempt.attempt_id))], actor="w")
 
-    # Then each line was read once, and the reader's loop ends
+    # Then each line was read once, and the reader has ended
     assert [*read, reader.rest()] == ["one\n", "two\nthree\n", "last\n"]
 
 
-def test_a_try_that_is_deferred_is_followed_on(feed: Feed, store: Store, tmp_path: Path) -> None:
+def test_a_deferred_try_is_followed_to_its_end(feed: Feed, store: Store, tmp_path: Path) -> None:
     # Given a try that was deferred
     run, log = started_run(store), tmp_path / "log"
     (attempt,) = dispatch(store, run, "extract")
-    _begin(store, run, attempt.attempt_id, log)
+    _start(store, run, attempt.attempt_id, log)
     reader = Reader(feed, FIRST)
     _write(log, "waits\n")
     read = [reader.until("waits\n")]
     store.apply([plan(deferred(run, "extract", attempt.attempt_id))], actor="w")
 
-    # When its trigger fires, and another attempt goes on with it
+    # When its trigger fires, and another attempt continues it
     store.apply([plan(fired(run, "extract", attempt.attempt_id, 1))], actor="t")
     (again,) = store.apply([plan(queued(run, "extract"))], actor="s")
-    _begin(store, run, again.attempt_id, log)
-    _write(log, "goes on\n")
-    read.append(reader.until("goes on\n"))
+    _start(store, run, again.attempt_id, log)
+    _write(log, "continues\n")
+    read.append(reader.until("continues\n"))
     store.apply([plan(ended(run, "extract", again.attempt_id))], actor="w")
 
-    # Then its log is one
-    assert [*read, reader.rest()] == ["waits\n", "goes on\n", ""]
+    # Then the reader has the log of both
+    assert [*read, reader.rest()] == ["waits\n", "continues\n", ""]
 
 
-def test_the_log_of_a_try_that_is_over_is_read_whole(feed: Feed, store: Store, tmp_path: Path) -> None:
+def test_the_log_of_a_finished_try_is_read_completely(feed: Feed, store: Store, tmp_path: Path) -> None:
     run, log = started_run(store), tmp_path / "log"
     (attempt,) = dispatch(store, run, "extract")
-    _begin(store, run, attempt.attempt_id, log)
+    _start(store, run, attempt.attempt_id, log)
     _write(log, "all\n" * 500_000)
     store.apply([plan(ended(run, "extract", attempt.attempt_id))], actor="w")
 
     assert "".join(follow_log(feed, FIRST)) == "all\n" * 500_000
 
 
-def test_a_task_or_run_that_is_not_there_has_no_log(feed: Feed, store: Store) -> None:
+def test_an_unknown_task_or_run_has_no_log(feed: Feed, store: Store) -> None:
     started_run(store)
 
     none = TaskTryQuery(dag_id="sales", run_id="none", task_id="extract", try_number=1)
@@ -159,10 +161,10 @@ def test_a_task_or_run_that_is_not_there_has_no_log(feed: Feed, store: Store) ->
     assert list(follow_log(feed, TaskTryQuery(dag_id="sales", run_id="r1", task_id="none", try_number=1))) == []
 
 
-def test_a_feed_that_is_closed_ends_its_readers(feed: Feed, store: Store, tmp_path: Path) -> None:
+def test_a_closed_feed_ends_its_readers(feed: Feed, store: Store, tmp_path: Path) -> None:
     run, log = started_run(store), tmp_path / "log"
     (attempt,) = dispatch(store, run, "extract")
-    _begin(store, run, attempt.attempt_id, log)
+    _start(store, run, attempt.attempt_id, log)
     _write(log, "one\n")
     reader = Reader(feed, FIRST)
     reader.until("one\n")
@@ -172,38 +174,38 @@ def test_a_feed_that_is_closed_ends_its_readers(feed: Feed, store: Store, tmp_pa
     assert reader.rest() == ""
 
 
-def test_lines_come_whole_and_a_search_keeps_those_with_the_word(feed: Feed, store: Store, tmp_path: Path) -> None:
-    # Given somebody who follows the lines with a word of a try that has not begun
+def test_lines_are_complete_and_a_search_keeps_those_with_the_text(feed: Feed, store: Store, tmp_path: Path) -> None:
+    # Given a search in the log of a try that has not started
     run, log = started_run(store), tmp_path / "log"
-    looked: list[None] = []
-    lines = follow_lines(feed, FIRST, UTC, search="ROW", on_look=lambda: looked.append(None))
+    polls: list[None] = []
+    lines = follow_lines(feed, FIRST, UTC, search="ROW", on_poll=lambda: polls.append(None))
     (attempt,) = dispatch(store, run, "extract")
-    _begin(store, run, attempt.attempt_id, log)
-    # When lines are written, the last one in part, and the try ends without a line's end
-    _write(log, "begins\nrow 1\nro")
+    _start(store, run, attempt.attempt_id, log)
+    # When lines are written, the last one partially, and the try ends without a newline
+    _write(log, "starts\nrow 1\nro")
     assert next(lines) == LogLine(message="row 1")
     _write(log, "w 2\r\n2024-06-01T12:00:01+00:00 ERROR nbflow.task | row 3 is wrong\nrow 4")
     store.apply([plan(ended(run, "extract", attempt.attempt_id))], actor="w")
-    # Then each line came once, and whole
+    # Then each matching line was returned once, and complete
     at = datetime(2024, 6, 1, 12, 0, 1, tzinfo=UTC)
     assert list(lines) == [
         LogLine(message="row 2"),
         LogLine(message="row 3 is wrong", at=at, level="ERROR", source="nbflow.task"),
         LogLine(message="row 4"),
     ]
-    assert looked
+    assert polls
 
 
-def test_who_looks_may_end_the_following(feed: Feed, store: Store) -> None:
-    # Given a try that has not begun, and somebody who no longer wants its lines
+def test_an_error_in_on_poll_ends_the_following(feed: Feed, store: Store) -> None:
+    # Given a try that has not started, and a reader whose pipe is closed
     started_run(store)
 
-    def leave() -> None:
+    def fail() -> None:
         raise BrokenPipeError
 
-    # Then nothing is waited for
+    # Then following ends at once
     with pytest.raises(BrokenPipeError):
-        next(follow_lines(feed, FIRST, UTC, on_look=leave))
+        next(follow_lines(feed, FIRST, UTC, on_poll=fail))
 
 
 def _followed(store: Store, task: str | None = None, try_number: int | None = None) -> tuple[str, int]:
@@ -213,55 +215,55 @@ def _followed(store: Store, task: str | None = None, try_number: int | None = No
     return query.task_id, query.try_number
 
 
-def test_the_task_that_runs_is_followed_else_one_that_has_not_ended_else_the_one_that_logs_shows(store: Store) -> None:
+def test_a_running_task_is_followed_else_an_unfinished_one_else_the_one_that_logs_shows(store: Store) -> None:
     run = started_run(store)
-    # Given nothing that was tried: a task that is named is waited for
+    # Given a run without a try: only a named task can be followed
     with pytest.raises(NbflowError, match="has started yet"):
         _followed(store)
     assert _followed(store, "extract") == ("extract", 1)
-    # When its first try fails, it is its next one that is followed, unless another is named
+    # When its first try fails, its next one is followed, unless another is named
     (attempt,) = dispatch(store, run, "extract")
     assert _followed(store) == ("extract", 1)
-    _begin(store, run, attempt.attempt_id, Path("log"))
+    _start(store, run, attempt.attempt_id, Path("log"))
     store.apply([plan(ended(run, "extract", attempt.attempt_id, C.RAISED, S.UP_FOR_RETRY))], actor="w")
     assert (_followed(store), _followed(store, try_number=1)) == (("extract", 2), ("extract", 1))
-    # And of a run that has ended none is to come
-    over = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
-    store.apply([over], actor="s")
+    # And in a finished run, no further try is expected
+    end = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
+    store.apply([end], actor="s")
     assert _followed(store) == ("extract", 1)
 
 
-def test_a_task_that_runs_is_followed_rather_than_one_that_has_failed(store: Store) -> None:
+def test_a_running_task_is_followed_rather_than_a_failed_one(store: Store) -> None:
     run = started_run(store)
     (extract,) = dispatch(store, run, "extract")
-    _begin(store, run, extract.attempt_id, Path("log"))
+    _start(store, run, extract.attempt_id, Path("log"))
     store.apply([plan(ended(run, "extract", extract.attempt_id, C.RAISED, S.FAILED))], actor="w")
     assert _followed(store) == ("extract", 1)
     (other,) = dispatch(store, run, "load")
     assert _followed(store) == ("load", 1)
 
 
-def test_every_state_says_whether_a_try_is_over() -> None:
-    # Given an instance at its second try, in each state
-    def over(try_number: int) -> set[TaskState]:
+def test_is_finished_is_defined_for_each_state() -> None:
+    # Given an instance in its second try, in each state
+    def finished(try_number: int) -> set[TaskState]:
         return {
             state
             for state in TaskState
-            if task_try.is_over(Instance(task_id="t", state=state, try_number=2), try_number)
+            if task_try.is_finished(Instance(task_id="t", state=state, try_number=2), try_number)
         }
 
-    # Then the first try is over, the second where nothing of it can come, and the third only where all has ended
-    assert over(1) == set(TaskState)
-    assert over(2) == set(TaskState) - TRY_UNFINISHED
-    assert over(3) == {S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED}
-    assert set(TaskState) - TRY_UNFINISHED == over(3) | {S.NONE, S.UP_FOR_RETRY}
+    # Then the first try has ended, the second unless it can continue, and the third only if the instance has ended
+    assert finished(1) == set(TaskState)
+    assert finished(2) == set(TaskState) - TRY_UNFINISHED
+    assert finished(3) == {S.SUCCESS, S.FAILED, S.SKIPPED, S.UPSTREAM_FAILED, S.REMOVED}
+    assert set(TaskState) - TRY_UNFINISHED == finished(3) | {S.NONE, S.UP_FOR_RETRY}
 
 
-def test_a_run_that_has_ended_begins_no_more_tries(store: Store, nbflow_settings: Settings) -> None:
+def test_a_finished_run_starts_no_further_try(store: Store, nbflow_settings: Settings) -> None:
     run = started_run(store)
     before = fetch(store, FIRST, T0, nbflow_settings)
-    over = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
-    store.apply([over], actor="s")
+    end = run_move(run, RunState.RUNNING, RunState.FAILED, RunCause.TASK_FAILED, changes={"end_date": T0})
+    store.apply([end], actor="s")
 
-    assert before == TaskTryView(state="none", over=False)
-    assert fetch(store, FIRST, T0, nbflow_settings) == TaskTryView(state="none", over=True)
+    assert before == TaskTryView(state="none", finished=False)
+    assert fetch(store, FIRST, T0, nbflow_settings) == TaskTryView(state="none", finished=True)

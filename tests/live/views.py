@@ -1,4 +1,4 @@
-"""A small view of a metastore, for the tests of the feed: what each run's tasks are, and what is known of the DAGs."""
+"""A view of a whole metastore, for the tests of the feed: the states of all tasks, and the DAGs."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class StatesView(View):
 
     runs: tuple[RunRow, ...] = ()
     dags: Mapping[str, Any]
-    """dag_id -> its version, whether it is paused, whether it is stale, its next run."""
+    """dag_id -> [version, paused, stale, next run]."""
     rest: Any = None
     wake_at: datetime | None = None
 
 
 def fetch(store: Store, query: StatesQuery, now: datetime) -> StatesView:
-    """Only what the query names, and what belongs to no DAG."""
+    """The runs and DAGs that the query names, and all that belongs to no DAG."""
     found = [run for run in store.runs(query.dag_id, limit=10_000) if query.run_id in (None, run.run_id)]
     runs = [
-        RunRow(run_id=run.run_id, state=run.state, tasks={str(one.key): one.state for one in store.instances(run.key)})
+        RunRow(run_id=run.run_id, state=run.state, tasks={str(ti.key): ti.state for ti in store.instances(run.key)})
         for run in found
     ]
     dags = {
@@ -66,14 +66,14 @@ def fetch(store: Store, query: StatesQuery, now: datetime) -> StatesView:
     return StatesView(runs=tuple(runs), dags=dags, rest=rest)
 
 
-class Shown:
-    """What somebody sees who draws the messages that they are given."""
+class Client:
+    """Applies the messages of a watch, as a browser does."""
 
     def __init__(self) -> None:
         self.json: dict[str, Any] = {}
         self.messages: list[Message] = []
 
-    def draw(self, message: Message | None) -> None:
+    def receive(self, message: Message | None) -> None:
         match message:
             case Snapshot(json=json):
                 self.json = dict(json)
@@ -87,8 +87,8 @@ class Shown:
         return [type(message).__name__ for message in self.messages]
 
 
-class Hands:
-    """A clock whose hands are set."""
+class ManualClock:
+    """A clock that only ``advance`` moves."""
 
     def __init__(self) -> None:
         self.at = T0
@@ -100,7 +100,7 @@ class Hands:
         return (self.at - T0).total_seconds()
 
     def wait(self, event: Event, until: datetime | None) -> bool:
-        raise AssertionError("nobody waits by this clock")
+        raise AssertionError("the feed does not wait on this clock")
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)

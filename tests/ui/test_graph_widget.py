@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -100,13 +101,16 @@ def test_a_view_that_opens_late_shows_the_newest_state(shown: Callable[..., Any]
 
 
 def test_the_header_shows_the_run_and_the_footer_its_origin(shown: Callable[..., Any], forex: GraphView) -> None:
-    page = shown(forex)
+    # Given a next run whose minutes do not change while the page is opened
+    assert forex.next_run is not None
+    page = shown(replace(forex, next_run=forex.next_run + timedelta(seconds=30)))
+    # Then header and footer show the texts of the view
     header = page.inner_text(".nf-bar >> nth=0")
     assert [part for part in header.split("\n") if part] == [
         "forex", "0 6 * * 1-5", "run 2026-11-20 running", "next in 21 h 26 min",
     ]  # fmt: skip
-    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:03 CET (02:29:03 UTC)"
-    assert page.inner_text(".nf-words") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
+    assert page.get_attribute(".nf-bar .nf-muted", "title") == "Sat 2026-11-21 03:29:33 CET (02:29:33 UTC)"
+    assert page.inner_text(".nf-notes") == "version 7 · forex.ipynb, cell 3 · scheduler running (pid 4121)"
 
 
 def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any], forex: GraphView) -> None:
@@ -119,10 +123,10 @@ def test_a_click_opens_the_panel_and_escape_closes_it(shown: Callable[..., Any],
         "why": {
             "headline": "Waits for its second try.",
             "grounds": ["<b>retries=3"],
-            "ways_out": ["%dag clear forex load"],
+            "suggestions": ["%dag clear forex load"],
         },
         "log": [{"at": "06:03:02", "level": "ERROR", "source": "load", "message": "<img src=x onerror=alert(1)>"}],
-        "attempts": [{"try": 1, "state": "failed", "took": "0.6 s"}],
+        "attempts": [{"try": 1, "state": "failed", "duration": "0.6 s"}],
     }
     page.evaluate("m => window.model.reply(m)", {"kind": "reply", "id": 1, "data": details})
     page.wait_for_selector(".nf-why")
@@ -248,16 +252,39 @@ def test_a_folded_group_lists_its_tasks_and_unfolds(shown: Callable[..., Any], f
     page.wait_for_selector("[data-task-id='branches.big_move'][data-state=skipped]")
 
 
-def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
-    names = [f"t{i}" for i in range(12)]
+def chain(count: int) -> GraphView:
+    names = [f"t{i}" for i in range(count)]
     edges = tuple(EdgeView(source=a, target=b) for a, b in pairwise(names))
-    page = shown(GraphView(dag_id="x", tasks=tuple(TaskView(task_id=n) for n in names), edges=edges))
-    sizes = """() => { const box = document.querySelector(".nf-canvas");
-        return [box.scrollWidth > box.clientWidth, document.documentElement.scrollWidth <= innerWidth]; }"""
-    assert page.evaluate(sizes) == [True, True]
+    return GraphView(dag_id="x", tasks=tuple(TaskView(task_id=name) for name in names), edges=edges)
+
+
+SCALE_AND_SCROLLS = """() => { const box = document.querySelector(".nf-canvas"), picture = box.querySelector("svg");
+    const scale = picture.getBoundingClientRect().width / picture.viewBox.baseVal.width;
+    return [Math.round(100 * scale) / 100, box.scrollWidth > box.clientWidth,
+            document.documentElement.scrollWidth > innerWidth]; }"""
+
+
+def test_a_wide_graph_scrolls_in_its_box_and_can_be_fitted(shown: Callable[..., Any]) -> None:
+    # Given a graph of twice the width of its box: it shrinks as its picture does, and its box scrolls
+    page = shown(chain(12))
+    assert page.evaluate(SCALE_AND_SCROLLS) == [0.75, True, False]
+    # When the user chooses the whole graph, and then its full size
     page.click("text=Fit")
-    assert page.evaluate(sizes) == [False, True]
+    fitted = page.evaluate(SCALE_AND_SCROLLS)
     assert page.get_attribute("text=Fit", "aria-pressed") == "true"
+    page.click("text=1:1")
+    # Then it has that size
+    assert fitted[0] < 0.5
+    assert fitted[1:] == [False, False]
+    assert page.evaluate(SCALE_AND_SCROLLS) == [1, True, False]
+
+
+def test_a_graph_that_is_little_wider_than_its_box_is_shown_completely(shown: Callable[..., Any]) -> None:
+    page = shown(chain(6))
+    scale, scrolls, page_scrolls = page.evaluate(SCALE_AND_SCROLLS)
+    assert 0.9 < scale < 1
+    assert not scrolls
+    assert not page_scrolls
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "nf-turn"), ("reduce", "none")])

@@ -32,7 +32,7 @@ def test_a_backfill_over_a_clock_change_has_a_remark() -> None:
         now=NOW,
         dry_run=True,
     )
-    view = backfill_view("d", plan, berlin, dry_run=True)
+    view = backfill_view("d", plan, berlin)
     # Then a remark names the short day
     assert view.remarks == ("The clocks go forward on 31 Mar 2024: that interval has 23 hours.",)
     assert [run.action for run in view.runs] == ["create", "create", "create"]
@@ -45,7 +45,7 @@ def test_a_created_backfill_has_the_same_runs_as_its_dry_run(tmp_path: Path) -> 
     register(store, spec(schedule=schedule, start_date=T0, catchup=True))
     store.apply([add(a_run("existing", 1))], actor="scheduler")
     operations = Operations(store, VirtualClock(T0 + 9 * DAY), settings)
-    preview = backfill_view("sales", operations.plan_backfill("sales", T0, T0 + 2 * DAY), UTC, dry_run=True)
+    preview = backfill_view("sales", operations.plan_backfill("sales", T0, T0 + 2 * DAY), UTC)
     # When the backfill is created
     backfill = operations.backfill("sales", T0, T0 + 2 * DAY)
     assert backfill.backfill_id is not None

@@ -2,7 +2,7 @@
 
 import { brief, html, setAttribute, setText, span, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
-import { GLYPHS, chip, glyph, known } from "./states.js";
+import { GLYPHS, chip, glyph, drawnState } from "./states.js";
 
 /**
  * @typedef {{ id: string, label: string, title: string, kind: string, mapped: boolean, members: string[],
@@ -23,6 +23,7 @@ import { GLYPHS, chip, glyph, known } from "./states.js";
  */
 
 const LABEL_LEFT = 27;
+const MIN_SCALE = 0.75; // as of pictures: a graph shrinks to the width of its box, but stays legible
 
 /** @param {SceneNode} node */
 function drawNode(node) {
@@ -49,7 +50,7 @@ function drawNode(node) {
 function drawLabel(edge) {
   if (!edge.label) return [];
   return [
-    svg("rect", { class: "nf-paper", x: edge.label_x - edge.label_w / 2 - 4, y: edge.label_y - 8, width: edge.label_w + 8, height: 16 }),
+    svg("rect", { class: "nf-background", x: edge.label_x - edge.label_w / 2 - 4, y: edge.label_y - 8, width: edge.label_w + 8, height: 16 }),
     svg("text", { class: "nf-note", x: edge.label_x, y: edge.label_y + 4, "text-anchor": "middle" }, edge.label),
   ];
 }
@@ -65,28 +66,29 @@ export function mount(el, model, transport) {
   let drawn = new Map();
   let shown = /** @type {Partial<GraphModel>} */ ({});
   let { scene, header } = model;
-  let skew = 0;
+  let clockSkew = 0;
   /** @type {string | null} */
   let open = null;
-  let latest = 0;
+  let lastRequest = 0;
 
   const bar = html("div", { class: "nf-bar" });
   const canvas = html("div", { class: "nf-canvas" });
   const legend = html("span", { class: "nf-legend" });
-  const words = html("span", { class: "nf-words" });
+  const notes = html("span", { class: "nf-notes" });
   const fit = html("button", { type: "button", "aria-pressed": "false", click: () => setFit(true) }, "Fit");
-  const full = html("button", { type: "button", "aria-pressed": "true", click: () => setFit(false) }, "1:1");
+  const full = html("button", { type: "button", "aria-pressed": "false", click: () => setFit(false) }, "1:1");
   const sizes = html("span", { class: "nf-sizes", role: "group", "aria-label": "Size" }, fit, full);
-  const live = html("span", { class: "nf-sr", "aria-live": "polite" });
+  const announcer = html("span", { class: "nf-sr", "aria-live": "polite" });
   const panel = createPanel({ onClose: () => closePanel(), onPick: (id) => openPanel(id), request: (n, a) => transport.request(n, a) });
   const root = html("div", { class: "nf-view", "data-nbflow-view": "graph" },
-    bar, canvas, html("div", { class: "nf-foot" }, legend, html("span", { class: "nf-grow" }), words, sizes), panel.element, live);
+    bar, canvas, html("div", { class: "nf-foot" }, legend, html("span", { class: "nf-grow" }), notes, sizes), panel.element, announcer);
   root.classList.toggle("nbflow-dark", document.body.classList.contains("vscode-dark"));
   el.replaceChildren(root);
 
-  /** @param {boolean} on */
+  /** Shows the whole graph, or its full size. @param {boolean} on */
   function setFit(on) {
     canvas.classList.toggle("nf-fit", on);
+    canvas.classList.toggle("nf-full", !on);
     fit.setAttribute("aria-pressed", String(on));
     full.setAttribute("aria-pressed", String(!on));
   }
@@ -109,9 +111,10 @@ export function mount(el, model, transport) {
       svg("g", { class: "nf-edges" }, ...scene.edges.flatMap((e) => [svg("path", { d: e.path }), svg("path", { d: e.head })])),
       ...scene.edges.flatMap(drawLabel),
       ...[...drawn.values()].map((d) => d.element));
+    picture.style.minWidth = `${Math.round(scene.width * MIN_SCALE)}px`;
     picture.addEventListener("click", (event) => {
-      const hit = /** @type {Element} */ (event.target).closest?.("[data-task-id]");
-      if (hit) openPanel(/** @type {string} */ (hit.getAttribute("data-task-id")));
+      const node = /** @type {Element} */ (event.target).closest?.("[data-task-id]");
+      if (node) openPanel(/** @type {string} */ (node.getAttribute("data-task-id")));
     });
     picture.addEventListener("keydown", onKey);
     canvas.replaceChildren(picture);
@@ -155,13 +158,13 @@ export function mount(el, model, transport) {
     const middle = (/** @type {SceneNode} */ n) => n.y + n.h / 2;
     const ids = new Set(scene.edges.flatMap((e) =>
       key === "ArrowRight" && e.source === from.id ? [e.target] : key === "ArrowLeft" && e.target === from.id ? [e.source] : []));
-    const reach = {
+    const candidates = {
       ArrowRight: () => nodes.filter((n) => ids.has(n.id)),
       ArrowLeft: () => nodes.filter((n) => ids.has(n.id)),
       ArrowDown: () => nodes.filter((n) => Math.abs(n.x - from.x) < 1 && middle(n) > middle(from)),
       ArrowUp: () => nodes.filter((n) => Math.abs(n.x - from.x) < 1 && middle(n) < middle(from)),
     }[key];
-    return reach?.().sort((a, b) => Math.abs(middle(a) - middle(from)) - Math.abs(middle(b) - middle(from)))[0];
+    return candidates?.().sort((a, b) => Math.abs(middle(a) - middle(from)) - Math.abs(middle(b) - middle(from)))[0];
   }
 
   /** @param {Event} raw */
@@ -186,7 +189,7 @@ export function mount(el, model, transport) {
     try {
       return await transport.request(name, args);
     } catch (error) {
-      setText(live, error instanceof Error ? error.message : String(error));
+      setText(announcer, error instanceof Error ? error.message : String(error));
       return undefined;
     }
   }
@@ -200,21 +203,21 @@ export function mount(el, model, transport) {
   async function openPanel(id) {
     const target = drawn.get(id);
     open = id;
-    const ticket = ++latest;
+    const number = ++lastRequest;
     markOpen();
     panel.open(target?.node.title ?? id, target?.state.state || "none");
     try {
       const details = await transport.request("task", { task_id: id });
-      if (ticket === latest) panel.fill(details ?? {});
+      if (number === lastRequest) panel.fill(details ?? {});
     } catch (error) {
-      if (ticket === latest) panel.fail(error instanceof Error ? error.message : String(error));
+      if (number === lastRequest) panel.fail(error instanceof Error ? error.message : String(error));
     }
   }
 
   function closePanel() {
     const last = open;
     open = null;
-    latest++;
+    lastRequest++;
     panel.close();
     markOpen();
     if (last !== null) focusNode(last);
@@ -230,7 +233,7 @@ export function mount(el, model, transport) {
   /** @param {ReturnType<typeof drawNode>} target */
   function updateNote(target) {
     const { state, note = "", due, since } = target.state;
-    const now = Date.now() - skew;
+    const now = Date.now() - clockSkew;
     let text = note;
     if (due !== undefined && due > now) text = `${note} in ${brief(due - now)}`.trim();
     else if (state === "running" && since !== undefined) text = `${note} for ${span(now - since)}`.trim();
@@ -250,20 +253,20 @@ export function mount(el, model, transport) {
       if (target.state.state !== next.state) {
         if (target.state.state) changed.push(`${target.node.title} ${next.state}`);
         target.element.setAttribute("data-state", next.state);
-        target.element.setAttribute("data-look", known(next.state));
-        target.parts.glyph.setAttribute("d", GLYPHS[known(next.state)]);
+        target.element.setAttribute("data-drawn-state", drawnState(next.state));
+        target.parts.glyph.setAttribute("d", GLYPHS[drawnState(next.state)]);
         if (id === open) panel.setState(next.state);
       }
       target.state = next;
       updateNote(target);
     }
-    if (changed.length) setText(live, changed.slice(0, 5).join("; ") + (changed.length > 5 ? ` and ${changed.length - 5} more` : ""));
+    if (changed.length) setText(announcer, changed.slice(0, 5).join("; ") + (changed.length > 5 ? ` and ${changed.length - 5} more` : ""));
   }
 
   function nextRun() {
     if (header.paused) return "paused";
     if (header.next === undefined || header.next === null) return "";
-    const ms = header.next - Date.now() + skew;
+    const ms = header.next - Date.now() + clockSkew;
     return ms > 0 ? `next in ${span(ms)}` : "next is due";
   }
 
@@ -283,14 +286,14 @@ export function mount(el, model, transport) {
   /** Draws what differs from the model that is shown. @param {GraphModel} next */
   function update(next) {
     const redrawn = next.scene !== shown.scene;
-    skew = Date.now() - next.now;
+    clockSkew = Date.now() - next.now;
     if (redrawn) draw(next.scene);
     if (redrawn || next.header !== shown.header) updateHeader(next.header);
     if (redrawn || next.states !== shown.states) updateStates(next.states);
     if (next.counts !== shown.counts) {
       legend.replaceChildren(...next.counts.map(({ id, count }) => chip(id, `${id} ${count}`, next.meanings[id])));
     }
-    if (next.footer !== shown.footer) setText(words, next.footer.join(" · "));
+    if (next.footer !== shown.footer) setText(notes, next.footer.join(" · "));
     shown = next;
   }
 

@@ -1,27 +1,27 @@
 // The panel of one task, below the graph: why, log, attempts, and buttons for actions.
 
 import { html, setText } from "./dom.js";
-import { chip, known } from "./states.js";
+import { chip, drawnState } from "./states.js";
 
 /**
  * @typedef {{ label: string, name: string, args?: object, confirm?: string, refused?: string }} Action
  * `confirm` is shown after the first press, and the second press acts; `refused` is why the action is not possible now.
- * @typedef {{ headline?: string, grounds?: string[], ways_out?: string[] }} Why
+ * @typedef {{ headline?: string, grounds?: string[], suggestions?: string[] }} Why
  * @typedef {{ at?: string, level?: string, source?: string, message: string }} LogLine
- * @typedef {{ try: number, state: string, started?: string, took?: string, cause?: string }} Attempt
+ * @typedef {{ try: number, state: string, started?: string, duration?: string, cause?: string }} Attempt
  * @typedef {{ subtitle?: string, why?: Why, log?: LogLine[], dropped?: number, attempts?: Attempt[], actions?: Action[],
  *             members?: Array<{ id: string, state: string }> }} Details
  */
 
-const LEVEL_LOOKS = { ERROR: "failed", CRITICAL: "failed", WARNING: "warn", WARN: "warn" };
+const LEVEL_CLASSES = { ERROR: "failed", CRITICAL: "failed", WARNING: "warn", WARN: "warn" };
 
 /** @param {Details} details */
 function whyTab(details) {
   const why = details.why ?? {};
   const box = html("div", { class: "nf-why" }, html("b", {}, why.headline ?? "This task has no state yet."));
-  for (const ground of why.grounds ?? []) box.append(html("div", {}, ground));
-  if (why.ways_out?.length) {
-    const codes = why.ways_out.flatMap((way, i) => [i ? " or " : "", html("code", {}, way)]);
+  for (const reason of why.grounds ?? []) box.append(html("div", {}, reason));
+  if (why.suggestions?.length) {
+    const codes = why.suggestions.flatMap((command, i) => [i ? " or " : "", html("code", {}, command)]);
     box.append(html("div", {}, "Next step: ", ...codes));
   }
   return box;
@@ -32,9 +32,9 @@ function logTab(details) {
   const pre = html("pre", { class: "nf-log", tabindex: "0", "aria-label": "Log" });
   if (details.dropped) pre.append(html("i", {}, `… ${details.dropped} earlier lines\n`));
   for (const line of details.log ?? []) {
-    const look = LEVEL_LOOKS[/** @type {keyof LEVEL_LOOKS} */ ((line.level ?? "").toUpperCase())];
+    const name = LEVEL_CLASSES[/** @type {keyof LEVEL_CLASSES} */ ((line.level ?? "").toUpperCase())];
     const content = [line.level?.padEnd(7), line.source, line.message].filter(Boolean).join(" ");
-    pre.append(line.at ? html("i", {}, `${line.at} `) : "", html("span", { class: look && `nf-${look}` }, `${content}\n`));
+    pre.append(line.at ? html("i", {}, `${line.at} `) : "", html("span", { class: name && `nf-${name}` }, `${content}\n`));
   }
   if (!details.log?.length) pre.append(html("i", {}, "The log is empty so far."));
   return pre;
@@ -44,7 +44,7 @@ function logTab(details) {
 function attemptsTab(details) {
   const rows = (details.attempts ?? []).map((attempt) =>
     html("tr", {}, html("td", {}, String(attempt.try)), html("td", {}, chip(attempt.state)),
-      html("td", {}, attempt.started ?? "–"), html("td", {}, attempt.took ?? "–"), html("td", {}, attempt.cause ?? "")));
+      html("td", {}, attempt.started ?? "–"), html("td", {}, attempt.duration ?? "–"), html("td", {}, attempt.cause ?? "")));
   if (!rows.length) return html("p", { class: "nf-empty" }, "There is no attempt yet.");
   const head = ["try", "state", "started", "duration", "cause"].map((name) => html("th", { scope: "col" }, name));
   return html("table", {}, html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows));
@@ -145,7 +145,7 @@ export function createPanel({ onClose, onPick, request }) {
     setState(current) {
       if (state.dataset.state === current) return;
       state.dataset.state = current;
-      element.dataset.look = known(current);
+      element.dataset.drawnState = drawnState(current);
       state.replaceChildren(chip(current));
     },
     fill,

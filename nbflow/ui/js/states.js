@@ -22,20 +22,20 @@ export const GLYPHS = {
 };
 
 /**
- * The state whose look is used: an unknown state is drawn as none, under its own name.
+ * The state in whose colours and glyph a state is drawn: none for an unknown state.
  * @param {string} state
  */
-export function known(state) {
+export function drawnState(state) {
   return Object.hasOwn(GLYPHS, state) ? state : "none";
 }
 
 /** The state's path; CSS rotates `running`, except under prefers-reduced-motion. @param {string} state */
 export function glyph(state) {
-  return svg("path", { class: "nf-glyph", d: GLYPHS[known(state)] });
+  return svg("path", { class: "nf-glyph", d: GLYPHS[drawnState(state)] });
 }
 
-/** Colour, glyph and word; the title shows on hover. @param {string} state @param {string} [word] @param {string} [title] */
-export function chip(state, word = state, title = undefined) {
+/** Colour, glyph and label; the title shows on hover. @param {string} state @param {string} [label] @param {string} [title] */
+export function chip(state, label = state, title = undefined) {
   const picture = svg("svg", { width: 12, height: 12, viewBox: "0 0 12 12", "aria-hidden": "true" }, glyph(state));
-  return html("span", { class: "nf-chip", "data-look": known(state), title }, picture, word);
+  return html("span", { class: "nf-chip", "data-drawn-state": drawnState(state), title }, picture, label);
 }
