@@ -207,6 +207,7 @@ class App:
             limits={
                 "max_map_length": core.max_map_length,
                 "max_field_characters": core.max_templated_field_length,
+                "callback_seconds": core.callback_timeout,
                 "logging_level": self.settings.logging.logging_level,
             },
             loading=self.loading_options(),

@@ -106,6 +106,12 @@ class CoreSettings:
     killed_task_cleanup_time: float = option(
         60.0, "Seconds between SIGTERM and SIGKILL when a task is killed.", minimum=0
     )
+    callback_timeout: float = option(
+        60.0,
+        "Time limit of a callback of a task or a DAG, in seconds; 0: none. execution_timeout does not cover callbacks.",
+        minimum=0,
+        airflow=NOT_AIRFLOW,
+    )
     dagbag_import_timeout: float = option(30.0, "Time limit for importing a DAG file, in seconds.", minimum=0)
     max_map_length: int = option(1024, "Maximum number of mapped instances of a task.", minimum=1)
     max_templated_field_length: int = option(

@@ -110,3 +110,18 @@ class Outcome:
     event: Event
     callbacks_run: tuple[str, ...] = ()
     """Kinds of the task's callbacks that already ran in the task's process (``execute``, and those of its outcome)."""
+
+
+class Progress:
+    """What ``run_try`` tells the supervisor of its process. Here it tells nobody."""
+
+    def limit(self, seconds: float | None, of: str = "") -> None:
+        """From now on what the process does may take this long; None: as long as it likes. ``of``: :data:`EXECUTION`,
+        or the name of the callback that is called now."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """The try has ended with this outcome. Its callbacks, which ``callbacks_run`` already has, are called next."""
+
+
+EXECUTION = "execution"
+"""What ``execution_timeout`` limits: pre_execute, execute and post_execute."""

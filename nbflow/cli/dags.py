@@ -176,6 +176,10 @@ def list_runs(call: Call) -> None:
         empty=f"DAG {args.dag_id} has no matching runs.",
         columns=RUN_COLUMNS,
     )
+    if args.output == "table":
+        for row in rows:
+            if row.note:
+                print(output.printable(f"{row.run_id}: {row.note}"))
     schedulers = running_schedulers(call.app.store, call.settings, call.now())
     for line in set_aside_lines(schedulers, args.dag_id):
         output.note(line)
@@ -224,6 +228,7 @@ def test(call: Call) -> int:
             run_conf=conf,
             mark_success_pattern=args.mark_success_pattern,
             each_loop=_step_printer(call),
+            files=loaded.files,
             app=call.app,
         )
     view = call.fetch(TaskInstancesQuery(dag_id=run.dag_id, run_id=run.run_id, reasons=False))

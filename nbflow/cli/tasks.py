@@ -175,6 +175,8 @@ def states_for_dag_run(call: Call) -> None:
     run_fields = output.fields_of(view, TI_COLUMNS[:3])
     rows = [run_fields | output.fields_of(ti, TI_COLUMNS[3:]) for ti in view.by_id()]
     call.show(rows, empty=f"Run {run.run_id} has no task instances.", columns=TI_COLUMNS)
+    if view.note and call.args.output == "table":
+        print(output.printable(view.note))
 
 
 def failed_deps(call: Call) -> None:

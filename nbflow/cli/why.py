@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nbflow.cli import output
 from nbflow.cli.invocation import Call
 from nbflow.cli.terminal_command import OUTPUT, terminal_command
-from nbflow.core.states import RUN_FINISHED
+from nbflow.core.states import RUN_FINISHED, TaskState
 from nbflow.errors import TaskNotFound
 
 if TYPE_CHECKING:
     from nbflow.core.snapshot import Run
+    from nbflow.suggested_commands import SuggestedCommand
+    from nbflow.views.why_run import WhyRunView
 
 COLUMNS = ("task_id", "map_index", "state", "kind", "reason", "until")
 
@@ -27,9 +30,9 @@ def why(call: Call) -> None:
     if args.output == "table":
         print(output.printable(f"{run.dag_id} {run.run_id}: {view.run_state}"))
         if view.run_state in RUN_FINISHED:
-            print("The run has ended: no task waits.")
-            for failure in view.failures:
-                print(output.printable(f"{failure.name} (try {failure.try_number}): {failure.error}"))
+            _print_end(view)
+            if task_id is not None:
+                _print_task(call, run, task_id)
             return
     waiting = sorted((row for row in view.rows if row.kind), key=lambda row: (row.task_id, row.map_index))
     rows = [
@@ -38,6 +41,31 @@ def why(call: Call) -> None:
         if task_id in (None, row.task_id) and (args.map_index < 0 or row.map_index == args.map_index)
     ]
     call.show(rows, empty="No task waits: all remaining tasks are running.", columns=COLUMNS)
+
+
+def _print_end(view: WhyRunView) -> None:
+    """Why a run has ended, and which of its tasks failed."""
+    print(output.printable(view.end or "The run has ended: no task waits."))
+    for failure in view.failures:
+        print(output.printable(f"{failure.name} (try {failure.try_number}): {failure.error}"))
+    for row in view.rows:
+        if row.state == TaskState.UPSTREAM_FAILED:
+            print(output.printable(f"{row.id} ({row.state}): {row.error}"))
+    _print_suggestions(view.suggestions)
+
+
+def _print_task(call: Call, run: Run, task_id: str) -> None:
+    from nbflow.views.why_task import WhyTaskQuery
+
+    index = call.args.map_index if call.args.map_index >= 0 else None
+    view = call.fetch(WhyTaskQuery(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=index))
+    print(output.printable(f"{view.name} is {view.state}: {view.headline}"))
+    _print_suggestions(view.suggestions)
+
+
+def _print_suggestions(suggestions: Iterable[SuggestedCommand]) -> None:
+    if commands := " or ".join(map(str, suggestions)):
+        print(output.printable(f"Next step: {commands}"))
 
 
 def _check_task(call: Call, run: Run, task_id: str | None) -> None:

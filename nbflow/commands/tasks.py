@@ -71,6 +71,7 @@ def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
     dag_ids = dag_ids_matching(context, args.dag_id) if getattr(args, "dag_regex", False) else [args.dag_id]
     known: set[str] = set()
     plan: list[ClearedRun] = []
+    skipped: list[Run] = []
     for run in (run for dag_id in dag_ids for run in _runs(context, dag_id, args)):
         selected: tuple[str, ...] | None = None
         if requested or regex:
@@ -79,9 +80,14 @@ def _clear_plan(context: Context, args: Values) -> list[ClearedRun]:
             selected = tuple(_selected_tasks(task_ids, requested, regex))
             if not selected:
                 continue
+        if not args.run and not context.operations.can_run_again(run):
+            skipped.append(run)  # a run that is named is refused with the reason
+            continue
         keys = context.operations.clear(run.key, selected, dry_run=True, **_clear_options(args))
         if keys:
             plan.append(ClearedRun(run=run, task_ids=selected, keys=tuple(keys)))
+    if skipped and not plan:
+        context.operations.clear(skipped[0].key, dry_run=True)  # raises the reason
     if known and (missing := [task_id for task_id in requested if task_id not in known]):
         raise TaskNotFound.among(args.dag_id, missing[0], sorted(known))
     return plan

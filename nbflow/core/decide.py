@@ -30,7 +30,7 @@ stay ``none``, and the run's move lists them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -50,6 +50,7 @@ from nbflow.core.states import (
     RunState,
     TaskState,
 )
+from nbflow.core.task_dates import is_outside_dates, outside_dates
 from nbflow.core.trigger_rules import (
     BIT,
     UNFINISHED_BIT,
@@ -166,6 +167,10 @@ class _RunPlanner:
         """(task id, map index) -> state, for tasks of mapped groups."""
         self.skipped_by: dict[tuple[str, int], TaskKey] = {}
         """(task id, map index or -1 for all) -> the branch or short circuit that skips it."""
+        self.decided: dict[TaskKey, TaskState] = {}
+        """The states of the instances that this traversal has moved."""
+        self.roots: dict[TaskKey, Mapping[TaskKey, TaskState]] = {}
+        """The roots of the instances that this traversal has ended by a rule; see :meth:`_grounds`."""
         self.progressing = False
         """An instance is live, or waits only for a time or a slot: no deadlock."""
         self.blocked = False
@@ -241,8 +246,7 @@ class _RunPlanner:
         if verdict is not Verdict.SKIP and self._may_be_skipped(ti):
             return self._wait_upstream(task, ti, Verdict.WAIT)
         if verdict in _END_STATES:
-            setups = self.dag.setup_scope[task.task_id] if setups_verdict is not Verdict.RUN else ()
-            return self._end_by_rule(task, ti, verdict, {"setups": list(setups)} if setups else {})
+            return self._end_by_rule(task, ti, verdict, by_setups=setups_verdict is not Verdict.RUN)
         if verdict is not Verdict.RUN:
             return self._wait_upstream(task, ti, verdict)
         if self._outside_dates(task):
@@ -331,11 +335,7 @@ class _RunPlanner:
         return mask
 
     def _outside_dates(self, task: TaskSpec) -> bool:
-        date = self.snapshot.run.logical_date
-        if date is None:
-            return False
-        too_early = task.start_date is not None and date < task.start_date
-        return too_early or (task.end_date is not None and date > task.end_date)
+        return is_outside_dates(task, self.snapshot.run.logical_date)
 
     # --- mapping
 
@@ -351,7 +351,8 @@ class _RunPlanner:
             if no_length is None:
                 return [ti]
             cause, target = no_length
-            self._end(ti, target, cause, {"over": list(sources)})
+            without_result = self._in_states(sources, ti, FINISHED - {TaskState.SUCCESS})
+            self._end(ti, target, cause, {"over": list(sources), **self._grounds(ti, without_result)})
             return [replace(ti, state=target)]
         if length == 0:
             self._end(ti, TaskState.SKIPPED, Cause.MAPPED_OVER_NOTHING, {"over": list(sources)})
@@ -421,13 +422,81 @@ class _RunPlanner:
         self._record(ti, target, cause, {"start_date": self.now, "end_date": self.now, "next_at": None}, detail)
         return target
 
-    def _end_by_rule(self, task: TaskSpec, ti: Instance, verdict: Verdict, detail: dict[str, object]) -> TaskState:
-        target, cause = _END_STATES[verdict]
-        return self._end(ti, target, cause, {"rule": task.trigger_rule, **detail})
+    def _end_by_rule(self, task: TaskSpec, ti: Instance, verdict: Verdict, *, by_setups: bool) -> TaskState:
+        target, cause = (_END_STATES_BY_SETUPS if by_setups else _END_STATES)[verdict]
+        setups = self.dag.setup_scope[task.task_id] if by_setups else ()
+        detail: dict[str, object] = {"setups": list(setups)} if by_setups else {"rule": task.trigger_rule}
+        return self._end(ti, target, cause, {**detail, **self._grounds(ti, self._deciding(task, ti))})
+
+    def _grounds(self, ti: Instance, deciding: Mapping[TaskKey, TaskState]) -> dict[str, object]:
+        """For the history. ``upstream``: the instances that decide the end of ``ti``, with their states. ``roots``:
+        those from which their states come, through chains of upstream_failed and of skips by trigger rules."""
+        roots: dict[TaskKey, TaskState] = {}
+        seen: set[TaskKey] = set()
+        open_keys = dict(deciding)
+        while open_keys:
+            key, state = open_keys.popitem()
+            if key in seen:
+                continue
+            seen.add(key)
+            if key in self.roots:
+                roots |= self.roots[key]
+                continue
+            further = self._deciding_state(key, state)
+            open_keys |= further
+            if not further:
+                roots[key] = state
+        self.roots[ti.key] = roots
+        return {"upstream": _as_json(deciding), "roots": _as_json(roots)}
+
+    def _deciding_state(self, key: TaskKey, state: TaskState) -> Mapping[TaskKey, TaskState]:
+        """The upstream instances that gave a finished instance its state; none if its own code, a branch or a user
+        did."""
+        task = self.dag.tasks.get(key.task_id)
+        if task is None or state not in (TaskState.UPSTREAM_FAILED, TaskState.SKIPPED):
+            return {}
+        ti = Instance(task_id=key.task_id, map_index=key.map_index)
+        expr = self.dag.length_expr(key.task_id)
+        if expr is not None and key.map_index < 0 and self._verdict(task, ti) is Verdict.RUN:
+            return self._in_states(length_sources(expr), ti, FINISHED - {TaskState.SUCCESS})
+        verdict = self._verdict(task, ti)
+        return self._deciding(task, ti) if verdict in _END_STATES and _END_STATES[verdict][0] is state else {}
+
+    def _deciding(self, task: TaskSpec, ti: Instance) -> Mapping[TaskKey, TaskState]:
+        """The finished upstream instances that decide that the instance is skipped or upstream_failed."""
+        setups = self.dag.setup_scope.get(task.task_id, ())
+        setups_verdict = self._setups_verdict(task, ti)
+        if setups_verdict is Verdict.FAIL:
+            return self._in_states(setups, ti, FAILED_STATES)
+        if setups_verdict is Verdict.SKIP:
+            return self._in_states(setups, ti, {TaskState.SKIPPED})
+        if task.is_teardown:
+            return self._in_states(task.setups, ti, FINISHED)
+        upstream = self._in_states(task.upstream, ti, FINISHED)
+        verdict = self._rule_verdict(task, ti)
+        decisive = {
+            state for state in upstream.values() if rule_verdict(task.trigger_rule, mask_of((state,))) is verdict
+        }
+        return {key: state for key, state in upstream.items() if not decisive or state in decisive}
+
+    def _in_states(
+        self, task_ids: Iterable[str], ti: Instance, states: Collection[TaskState]
+    ) -> dict[TaskKey, TaskState]:
+        """The instances of these tasks in these states; in a mapped group only those of the map index of ``ti``."""
+        group = self.dag.mapped_group[ti.task_id] if ti.map_index >= 0 else None
+        found: dict[TaskKey, TaskState] = {}
+        for task_id in task_ids:
+            same_index = group is not None and self.dag.mapped_group[task_id] == group
+            for other in self.tis.get(task_id, ()):
+                state = self.decided.get(other.key, other.state)
+                if state in states and not (same_index and other.map_index >= 0 and other.map_index != ti.map_index):
+                    found[other.key] = state
+        return found
 
     def _record(
         self, ti: Instance, target: TaskState, cause: Cause, changes: dict[str, object], detail: dict[str, object]
     ) -> None:
+        self.decided[ti.key] = target
         self.ops.append(
             Move(
                 run=self.run,
@@ -482,6 +551,9 @@ class _RunPlanner:
         failed = [t for t in self.dag.effective_leaves if self.masks.get(t, 0) & mask_of(FAILED_STATES)]
         if failed:
             return end_run(self.snapshot, RunState.FAILED, RunCause.TASK_FAILED, self.now, {"failed": failed})
+        dates = outside_dates(self.dag, self.snapshot.run.logical_date)
+        if dates and all(self.masks.get(task_id) == BIT[TaskState.SKIPPED] for task_id in self.dag.tasks):
+            return end_run(self.snapshot, RunState.SUCCESS, RunCause.OUTSIDE_DATES, self.now, dates)
         return end_run(self.snapshot, RunState.SUCCESS, RunCause.ALL_TASKS_DONE, self.now, {})
 
 
@@ -489,6 +561,18 @@ _END_STATES = {
     Verdict.SKIP: (TaskState.SKIPPED, Cause.RULE_SKIPS),
     Verdict.FAIL: (TaskState.UPSTREAM_FAILED, Cause.RULE_FAILS),
 }
+_END_STATES_BY_SETUPS = {
+    Verdict.SKIP: (TaskState.SKIPPED, Cause.SETUP_SKIPPED),
+    Verdict.FAIL: (TaskState.UPSTREAM_FAILED, Cause.SETUP_FAILED),
+}
+GROUNDS_STORED = 20
+"""An event stores at most this many of the instances that decided it: a task may be mapped over thousands."""
+
+
+def _as_json(states: Mapping[TaskKey, TaskState]) -> dict[str, str]:
+    return {str(key): states[key].value for key in sorted(states)[:GROUNDS_STORED]}
+
+
 _SCHEDULE_CAUSE = {
     TaskState.NONE: Cause.DEPENDENCIES_MET,
     TaskState.UP_FOR_RETRY: Cause.RETRY_DUE,

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from nbflow.core.event_handlers import callbacks_of_killed, reset_fields
 from nbflow.core.plan import AddInstances, AddRun, ChangeVersion, Move, Op, Plan, RunMove
-from nbflow.core.snapshot import Instance, Run, Snapshot, TaskKey
+from nbflow.core.snapshot import INLINE, KERNEL, Instance, Run, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec, length_of, length_sources
 from nbflow.core.states import (
     FAILED_STATES,
@@ -95,7 +95,8 @@ def clear(
     reopen: bool = True,
 ) -> Plan:
     """Clear tasks so that they run again, with all their retries. Live instances are killed first (restarting). With
-    ``reopen``, a finished run is queued again and its clear number incremented."""
+    ``reopen``, a finished run is queued again and its clear number incremented; a run of ``dag.test()``, whose process
+    drives it no longer, becomes one that schedulers run."""
     run = snapshot.run
     ops: list[Op] = []
     for ti in snapshot.in_order():
@@ -107,13 +108,25 @@ def clear(
             continue
         ops += _cleared(snapshot, ti, now)
     if ops and reopen and run.state in RUN_FINISHED:
-        changes = {"start_date": None, "end_date": None, "queued_at": now, "clear_number": run.clear_number + 1}
+        changes: dict[str, object] = {
+            "start_date": None,
+            "end_date": None,
+            "queued_at": now,
+            "clear_number": run.clear_number + 1,
+        }
+        changes |= _taken_over(run)
         ops.append(
             RunMove(
                 run=run.key, source=run.state, target=RunState.QUEUED, cause=RunCause.CLEARED, at=now, changes=changes
             )
         )
     return Plan(ops=tuple(ops))
+
+
+def _taken_over(run: Run) -> dict[str, object]:
+    """Like a run of a DAG that notebook cells define: no pause of a DAG applies to it."""
+    by = run.triggered_by or ""
+    return {"triggered_by": KERNEL + by.removeprefix(INLINE)} if by.startswith(INLINE) else {}
 
 
 def _cleared(snapshot: Snapshot, ti: Instance, now: datetime) -> list[Op]:
@@ -152,9 +165,11 @@ _MARKS = {
 }
 
 
-def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: datetime) -> Plan:
+def mark(
+    snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: datetime, *, cause: Cause | None = None
+) -> Plan:
     """Mark instances success, failed or skipped; live instances are killed. Instances that already are in that state do
-    not change."""
+    not change. ``cause``: unless they themselves are marked."""
     if state not in _MARKS:
         raise ValueError(f"a task may be marked {', '.join(sorted(_MARKS))}, not {state}")
     ops: list[Op] = []
@@ -165,7 +180,7 @@ def mark(snapshot: Snapshot, keys: Iterable[TaskKey], state: TaskState, now: dat
         if ti.state in (state, TaskState.REMOVED):
             continue
         changes = {"attempt_id": None, "end_date": now, "next_at": None, "start_date": ti.start_date or now}
-        ops.append(_move(snapshot, ti, state, _MARKS[state], now, changes))
+        ops.append(_move(snapshot, ti, state, cause or _MARKS[state], now, changes))
     return Plan(ops=(*ops, *callbacks_of_killed(snapshot, ops)))
 
 
@@ -175,18 +190,36 @@ def mark_run(snapshot: Snapshot, state: RunState, now: datetime) -> Plan:
     run = snapshot.run
     if state not in RUN_FINISHED:
         raise ValueError(f"a run may be marked success or failed, not {state}")
-    if state is RunState.SUCCESS:
-        keys = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED | FAILED_STATES]
-        ops = list(mark(snapshot, keys, TaskState.SUCCESS, now).ops)
-    else:
-        live = [ti.key for ti in snapshot.in_order() if ti.state in LIVE]
-        pending = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED - LIVE]
-        ops = [*mark(snapshot, live, TaskState.FAILED, now).ops, *mark(snapshot, pending, TaskState.SKIPPED, now).ops]
-    if run.state is not state:
-        cause = RunCause.MARKED_SUCCESS if state is RunState.SUCCESS else RunCause.MARKED_FAILED
-        changes = {"end_date": now, "start_date": run.start_date or now}
-        ops.append(RunMove(run=run.key, source=run.state, target=state, cause=cause, at=now, changes=changes))
-    return Plan(ops=tuple(ops))
+    if state is RunState.FAILED:
+        return fail_run(snapshot, RunCause.MARKED_FAILED, now)
+    keys = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED | FAILED_STATES]
+    ops: list[Op] = [*mark(snapshot, keys, TaskState.SUCCESS, now, cause=Cause.RUN_MARKED).ops]
+    return Plan(ops=(*ops, *_ended(run, state, RunCause.MARKED_SUCCESS, now)))
+
+
+_TASK_CAUSES = {
+    RunCause.MARKED_FAILED: Cause.RUN_MARKED,
+    RunCause.BACKFILL_CANCELLED: Cause.BACKFILL_CANCELLED,
+    RunCause.ABANDONED: Cause.RUN_ABANDONED,
+}
+
+
+def fail_run(snapshot: Snapshot, cause: RunCause, now: datetime, detail: Mapping[str, object] = {}) -> Plan:
+    """End a run as failed for a cause outside of it: live tasks fail, other unfinished tasks are skipped."""
+    live = [ti.key for ti in snapshot.in_order() if ti.state in LIVE]
+    pending = [ti.key for ti in snapshot.in_order() if ti.state in UNFINISHED - LIVE]
+    task_cause = _TASK_CAUSES[cause]
+    failed = mark(snapshot, live, TaskState.FAILED, now, cause=task_cause)
+    skipped = mark(snapshot, pending, TaskState.SKIPPED, now, cause=task_cause)
+    ops = (*failed.ops, *skipped.ops, *_ended(snapshot.run, RunState.FAILED, cause, now))
+    return Plan(ops=tuple(replace(op, detail=detail) if isinstance(op, Move | RunMove) else op for op in ops))
+
+
+def _ended(run: Run, state: RunState, cause: RunCause, now: datetime) -> list[Op]:
+    if run.state is state:
+        return []
+    changes = {"end_date": now, "start_date": run.start_date or now}
+    return [RunMove(run=run.key, source=run.state, target=state, cause=cause, at=now, changes=changes)]
 
 
 def change_version(snapshot: Snapshot, dag: DagSpec, number: int, now: datetime) -> Plan:

@@ -104,6 +104,8 @@ class Cause(StrEnum):
     DEPENDENCIES_MET = "dependencies_met"
     RULE_SKIPS = "rule_skips"
     RULE_FAILS = "rule_fails"
+    SETUP_FAILED = "setup_failed"
+    SETUP_SKIPPED = "setup_skipped"
     BRANCH_NOT_TAKEN = "branch_not_taken"
     MAPPED_OVER_NOTHING = "mapped_over_nothing"
     MAPPED_OVER_FAILURE = "mapped_over_failure"
@@ -135,14 +137,17 @@ class Cause(StrEnum):
     TRIGGER_FIRED = "trigger_fired"
     TRIGGER_FAILED = "trigger_failed"
     TRIGGER_TIMEOUT = "trigger_timeout"
-    # requested by a user
+    # requested by a user, or by a task (TriggerDagRunOperator): the actor of the event names who
     CLEARED = "cleared"
     CLEARED_WHILE_LIVE = "cleared_while_live"
     KILLED_TO_RESTART = "killed_to_restart"
     MARKED_SUCCESS = "marked_success"
     MARKED_FAILED = "marked_failed"
     MARKED_SKIPPED = "marked_skipped"
+    RUN_MARKED = "run_marked"
     KILLED = "killed"
+    BACKFILL_CANCELLED = "backfill_cancelled"
+    RUN_ABANDONED = "run_abandoned"
 
 
 C = Cause
@@ -152,10 +157,12 @@ CAUSES: Mapping[Cause, str] = MappingProxyType(
         C.DEPENDENCIES_MET: "its trigger rule is met",
         C.RULE_SKIPS: "its trigger rule skips it",
         C.RULE_FAILS: "its trigger rule can no longer be met",
+        C.SETUP_FAILED: "a setup that it needs failed",
+        C.SETUP_SKIPPED: "a setup that it needs was skipped",
         C.BRANCH_NOT_TAKEN: "an upstream task chose another branch",
         C.MAPPED_OVER_NOTHING: "it is mapped over an empty list",
-        C.MAPPED_OVER_FAILURE: "the task it is mapped over failed and returned no list",
-        C.MAPPED_OVER_SKIP: "the task it is mapped over was skipped and returned no list",
+        C.MAPPED_OVER_FAILURE: "the task it is mapped over returned no list",
+        C.MAPPED_OVER_SKIP: "the task it is mapped over was skipped, or is no longer in the DAG",
         C.OUTSIDE_TASK_DATES: "the logical date is outside the task's start_date and end_date",
         C.NOTHING_TO_DO: "it has no code to run, so it needs no process",
         C.RETRY_DUE: "its retry delay is over",
@@ -175,19 +182,22 @@ CAUSES: Mapping[Cause, str] = MappingProxyType(
         C.EXECUTION_TIMEOUT: "it exceeded its execution_timeout",
         C.PROCESS_DIED: "its process died",
         C.HEARTBEAT_LOST: "the heartbeat of its worker was lost",
-        C.LOAD_FAILED: "its DAG version could not be loaded",
+        C.LOAD_FAILED: "its DAG version could not be loaded, or its log not opened",
         C.RESCHEDULED: "its condition was not met: it was rescheduled",
         C.DEFERRED: "it was deferred to the triggerer",
         C.TRIGGER_FIRED: "its trigger fired",
         C.TRIGGER_FAILED: "its trigger raised",
         C.TRIGGER_TIMEOUT: "its trigger timed out",
-        C.CLEARED: "a user cleared it",
-        C.CLEARED_WHILE_LIVE: "a user cleared it while it ran",
+        C.CLEARED: "it was cleared",
+        C.CLEARED_WHILE_LIVE: "it was cleared while it ran",
         C.KILLED_TO_RESTART: "it was killed to run again",
-        C.MARKED_SUCCESS: "a user marked it success",
-        C.MARKED_FAILED: "a user marked it failed",
-        C.MARKED_SKIPPED: "a user marked it skipped",
-        C.KILLED: "a user stopped it",
+        C.MARKED_SUCCESS: "it was marked success",
+        C.MARKED_FAILED: "it was marked failed",
+        C.MARKED_SKIPPED: "it was marked skipped",
+        C.RUN_MARKED: "its run was marked",
+        C.KILLED: "it was stopped",
+        C.BACKFILL_CANCELLED: "its backfill was cancelled",
+        C.RUN_ABANDONED: "the process that drove its run stopped before the run had ended",
     }
 )
 
@@ -214,6 +224,8 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
     arrow({S.NONE}, C.DEPENDENCIES_MET, S.SCHEDULED)
     arrow(undecided, C.RULE_SKIPS, S.SKIPPED)
     arrow(undecided, C.RULE_FAILS, S.UPSTREAM_FAILED)
+    arrow(undecided, C.SETUP_FAILED, S.UPSTREAM_FAILED)
+    arrow(undecided, C.SETUP_SKIPPED, S.SKIPPED)
     arrow(undecided, C.BRANCH_NOT_TAKEN, S.SKIPPED)
     arrow({S.NONE}, C.MAPPED_OVER_NOTHING, S.SKIPPED)
     arrow({S.NONE}, C.MAPPED_OVER_FAILURE, S.UPSTREAM_FAILED)
@@ -257,11 +269,16 @@ def _table() -> dict[TaskState, dict[Cause, frozenset[TaskState]]]:
         (C.MARKED_SKIPPED, S.SKIPPED),
     ):
         arrow(set(TaskState) - {target, S.REMOVED}, cause, target)
+    arrow(UNFINISHED | FAILED_STATES, C.RUN_MARKED, S.SUCCESS)
+    for cause in (C.RUN_MARKED, C.RUN_ABANDONED, C.BACKFILL_CANCELLED):
+        arrow(LIVE, cause, S.FAILED)
+        arrow(PENDING, cause, S.SKIPPED)
     return {state: {cause: frozenset(to) for cause, to in row.items()} for state, row in table.items()}
 
 
 TRANSITIONS: Mapping[TaskState, Mapping[Cause, frozenset[TaskState]]] = MappingProxyType(_table())
-"""state -> cause -> next states. There are two next states only if the number of remaining retries decides."""
+"""state -> cause -> next states. There are two next states only if the number of remaining retries decides,
+or if a run was marked: success or failed."""
 
 
 class RunCause(StrEnum):
@@ -278,6 +295,9 @@ class RunCause(StrEnum):
     MARKED_FAILED = "marked_failed"
     REQUEUED = "requeued"
     GAVE_WAY = "gave_way"
+    OUTSIDE_DATES = "outside_dates"
+    BACKFILL_CANCELLED = "backfill_cancelled"
+    ABANDONED = "abandoned"
 
 
 RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
@@ -288,10 +308,13 @@ RUN_CAUSES: Mapping[RunCause, str] = MappingProxyType(
         RunCause.TASK_FAILED: "a leaf task failed",
         RunCause.DEADLOCKED: "unfinished tasks remain that can never start",
         RunCause.TIMED_OUT: "it exceeded dagrun_timeout",
-        RunCause.CLEARED: "a user cleared tasks of the run",
-        RunCause.MARKED_SUCCESS: "a user marked it success",
-        RunCause.MARKED_FAILED: "a user marked it failed",
-        RunCause.REQUEUED: "a user queued it again",
+        RunCause.CLEARED: "tasks of the run were cleared",
+        RunCause.MARKED_SUCCESS: "it was marked success",
+        RunCause.MARKED_FAILED: "it was marked failed",
+        RunCause.REQUEUED: "it was queued again",
+        RunCause.OUTSIDE_DATES: "its logical date is outside the start_date and end_date of every task",
+        RunCause.BACKFILL_CANCELLED: "its backfill was cancelled",
+        RunCause.ABANDONED: "the process that drove it stopped before it had ended",
         RunCause.GAVE_WAY: "its tasks wait for an earlier run, which needed its place under max_active_runs",
     }
 )
@@ -305,9 +328,14 @@ RUN_TRANSITIONS: Mapping[RunState, Mapping[RunCause, frozenset[RunState]]] = Map
             RunCause.SLOT_FREE: frozenset({R.RUNNING}),
             RunCause.MARKED_SUCCESS: frozenset({R.SUCCESS}),
             RunCause.MARKED_FAILED: frozenset({R.FAILED}),
+            RunCause.BACKFILL_CANCELLED: frozenset({R.FAILED}),
+            RunCause.ABANDONED: frozenset({R.FAILED}),
         },
         R.RUNNING: {
             RunCause.ALL_TASKS_DONE: frozenset({R.SUCCESS}),
+            RunCause.OUTSIDE_DATES: frozenset({R.SUCCESS}),
+            RunCause.BACKFILL_CANCELLED: frozenset({R.FAILED}),
+            RunCause.ABANDONED: frozenset({R.FAILED}),
             RunCause.TASK_FAILED: frozenset({R.FAILED}),
             RunCause.DEADLOCKED: frozenset({R.FAILED}),
             RunCause.TIMED_OUT: frozenset({R.FAILED}),
@@ -351,7 +379,7 @@ def check_run_move(source: RunState, cause: RunCause, target: RunState) -> None:
 def mermaid() -> str:
     """The task states as a Mermaid state diagram: one arrow for each pair of states, without user actions."""
     by_user = {C.CLEARED, C.CLEARED_WHILE_LIVE, C.MARKED_SUCCESS, C.MARKED_FAILED, C.MARKED_SKIPPED}
-    whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST}
+    whole_run = {C.RUN_TIMED_OUT, C.FAIL_FAST, C.RUN_MARKED, C.RUN_ABANDONED, C.BACKFILL_CANCELLED}
     from_any_state = {C.TASK_REMOVED, C.TASK_RESTORED}  # drawn only at the state none
     pairs: dict[tuple[TaskState, TaskState], list[Cause]] = {}
     for source, row in TRANSITIONS.items():

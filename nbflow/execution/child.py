@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.task_runtime import Outcome, Progress, Workload
 from nbflow.core.attempt_events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError
@@ -41,6 +41,13 @@ class SocketRuntime(TaskClient):
         self._attempt_id = attempt_id
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self.progress = SocketProgress(self._send)
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        """Send a message that has no response."""
+        if os.getpid() == self._pid:
+            with self._lock:
+                self._channel.send({**message, "attempt": self._attempt_id})
 
     def _request_over_socket(self, kind: str, args: Mapping[str, Any]) -> Any:
         if os.getpid() != self._pid:
@@ -57,6 +64,19 @@ class SocketRuntime(TaskClient):
                 if kind in NOT_RETRIED or time.monotonic() > deadline:
                     raise
             time.sleep(STORE_RETRY_SECONDS)
+
+
+class SocketProgress(Progress):
+    """Tells the supervisor by ``send``."""
+
+    def __init__(self, send: Callable[[Mapping[str, Any]], None]) -> None:
+        self._send = send
+
+    def limit(self, seconds: float | None, of: str = "") -> None:
+        self._send({"limit": seconds, "of": of})
+
+    def ended(self, outcome: Outcome) -> None:
+        self._send({"ended": protocol.pack_outcome(outcome)})
 
 
 def run_work(

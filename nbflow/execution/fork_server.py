@@ -25,8 +25,11 @@ Rules:
   kills the rest of the child's group, while the zombie still keeps the pid from being reused, and reports the exit only
   when the group is empty.
 * **No process outlives its supervisor.** A fork server sees its socket close, kills the groups of its children and what
-  was reparented to it (it is a subreaper on Linux), and exits. An idle child sees its own socket close. When a DAG fork
-  server is killed, the supervisor kills the groups of its children.
+  was reparented to it (it is a subreaper on Linux), and exits. An idle child sees its own socket close.
+* **A dead fork server costs no try.** A task may kill its parent. The tries that run go on: their sockets lead to the
+  supervisor, which watches their processes itself from then on (only exit statuses are lost). Tries that wait for a
+  fork are dispatched again, and the next one starts a new fork server. If the supervisor is killed too while a try is
+  orphaned, the scheduler that adopts its attempt kills it.
 * **Small.** ``gc.freeze`` hides memory from the garbage collector before forking, so that children share it. A child
   pays for each page that it writes (about 2 µs for the copy, more than the work itself), so work that can be done once,
   before the fork, is done there.

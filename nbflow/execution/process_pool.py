@@ -1,7 +1,8 @@
 """The supervisor's side of the processes below it: fork servers, their children, and which child runs which try.
 
 :mod:`nbflow.execution.fork_server` describes the processes themselves. A :class:`ForkServerHandle` stands for a fork
-server (the base or that of a DAG version), a :class:`ChildProcess` for a process that one forked. The
+server (the base or that of a DAG version), a :class:`ChildProcess` for a process that one forked. If a fork server dies
+(a task may kill its parent), the children that run something go on, and only their exit status is lost. The
 :class:`ProcessPool` keeps a :class:`DagForkServer` for each DAG version in use, retires the least recently used one
 first, and allocates children to tries: forks of the DAG fork server where forking is safe, else forks of the base, with
 the DAG's source to load and a note that says why.
@@ -37,6 +38,8 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 """When more tries than cores are in use, idle children skip the warm-up: it would cost a third of the tries per second
 (measured with empty tries). One more try than cores still leaves a core idle: of consecutive tries, one is exiting."""
 GROUP_CHECK_SECONDS = 0.01
+ORPHAN_CHECK_SECONDS = 0.5
+"""How often an orphaned child is looked at on systems without pidfds."""
 
 MessageCallback = Callable[[dict[str, Any], list[int]], None]
 """Called with a message and its file descriptors."""
@@ -53,7 +56,7 @@ class ProcessExit:
     def text(self) -> str:
         """For messages: "exit code 3", "killed by SIGKILL (out of memory?)"."""
         if self.status is None:
-            return "its parent process died"
+            return "its exit status is unknown, because its fork server had died before it"
         if not os.WIFSIGNALED(self.status):
             return f"exit code {os.waitstatus_to_exitcode(self.status)}"
         number = os.WTERMSIG(self.status)
@@ -158,8 +161,19 @@ ChildCallback = Callable[[ChildProcess | None, str], None]
 class ForkServerHandle:
     """The supervisor's handle on a fork server. ``spare_children`` are kept idle, so that a start needs no fork."""
 
-    def __init__(self, loop: EventLoop, send: Callable[[Mapping[str, Any]], None], *, spare_children: int) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        send: Callable[[Mapping[str, Any]], None],
+        *,
+        spare_children: int,
+        has_orphans: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``has_orphans``: whether tries run whose fork server, a child of this one, has died. Their processes have
+        been reparented to this one and must not be swept."""
         self.spare_children = spare_children
+        self._has_orphans = has_orphans
+        self._pidfds: set[int] = set()
         self.children: dict[int, ChildProcess] = {}
         self.idle: deque[ChildProcess] = deque()
         self._loop = loop
@@ -228,22 +242,61 @@ class ForkServerHandle:
             if child in self.idle:
                 self.idle.remove(child)
             child.exited(ProcessExit(status=int(message["status"]), peak_kb=int(message.get("peak_kb", 0))))
-        if message.get("left_behind") and not any(self._runs_a_try(child) for child in self.children.values()):
+        if message.get("left_behind") and not self.runs_a_try and not self._has_orphans():
             self._send({"sweep": True})  # daemons of tries that have ended; a running try may still use its own
 
-    def _runs_a_try(self, child: ChildProcess) -> bool:
-        return not child.is_fork_server and child not in self.idle
+    @property
+    def runs_a_try(self) -> bool:
+        return any(not child.is_fork_server and child not in self.idle for child in self.children.values())
 
     def on_exit(self) -> None:
-        """The fork server has exited: kill its children, which it no longer reaps."""
+        """The fork server has exited: kill its idle children; the others go on, watched from here."""
         self._dead = True
-        self.idle.clear()
-        children, self.children = list(self.children.values()), {}
-        for child in children:
+        idle, self.idle = self.idle, deque()
+        for child in idle:
+            del self.children[child.pid]
             self.kill(child.pid, signal.SIGKILL)
-            self._report_when_group_is_empty(child)
+            child.close()
+        for child in list(self.children.values()):
+            self._watch(child)
         # Delayed: a fork server that dies at each start must not be restarted in a busy loop.
         self._loop.call_later(FORK_RETRY_SECONDS, self._fail_waiting)
+
+    def _watch(self, child: ChildProcess) -> None:
+        """Report the exit of an orphaned child, whose new parent reports nothing."""
+        try:
+            pidfd = os.pidfd_open(child.pid)
+        except (AttributeError, OSError):  # not on Linux, or it has exited
+            if _is_running(child.pid):
+                self._loop.call_later(ORPHAN_CHECK_SECONDS, lambda: self._watch(child))
+            else:
+                self._on_orphan_exit(child)
+            return
+
+        def on_exit() -> None:
+            self._close_pidfd(pidfd)
+            self._on_orphan_exit(child)
+
+        self._pidfds.add(pidfd)
+        self._loop.add_reader(pidfd, on_exit)
+
+    def _close_pidfd(self, pidfd: int) -> None:
+        self._pidfds.discard(pidfd)
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+    def _on_orphan_exit(self, child: ChildProcess) -> None:
+        self.kill(child.pid, signal.SIGKILL)  # the rest of its group, as a fork server does
+        self._report_when_group_is_empty(child)
+
+    def kill_orphans(self) -> None:
+        """Kill the children of a fork server that has died, and stop watching them. DAG fork servers among them see
+        their connections close and shut down, with their own children."""
+        for child in self.children.values():
+            if not child.is_fork_server:
+                child.kill(signal.SIGKILL)
+        for pidfd in tuple(self._pidfds):
+            self._close_pidfd(pidfd)
 
     def _fail_waiting(self) -> None:
         while self._waiting:
@@ -253,7 +306,18 @@ class ForkServerHandle:
         if group_exists(child.pid):
             self._loop.call_later(GROUP_CHECK_SECONDS, lambda: self._report_when_group_is_empty(child))
         else:
+            self.children.pop(child.pid, None)
             child.exited(ProcessExit())
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def group_exists(pid: int) -> bool:
@@ -369,6 +433,8 @@ class ProcessPool:
         self._handle_parse_request = handle_parse_request
         self._log = log
         self._dag_fork_servers: OrderedDict[tuple[str, int], DagForkServer] = OrderedDict()
+        self._dead: list[ForkServerHandle] = []
+        """Fork servers that have died; their children may still run."""
         self._base: ForkServerHandle | None = None
         self._base_channel: Channel | None = None
         self._base_process: subprocess.Popen[bytes] | None = None
@@ -392,7 +458,10 @@ class ProcessPool:
         channel = Channel(own_end, blocking=False)
         self._base_channel = channel
         self._base = ForkServerHandle(
-            self._loop, lambda message: self._send_to_base(channel, message), spare_children=1
+            self._loop,
+            lambda message: self._send_to_base(channel, message),
+            spare_children=1,
+            has_orphans=self._has_orphans,
         )
         self._loop.add_reader(channel, lambda: self._on_base_ready(channel))
         self._base.refill()
@@ -430,7 +499,16 @@ class ProcessPool:
             process.kill()
             self._log(f"the base fork server ended ({_exit_text(process)}) and is restarted for the next try")
         if base is not None:
-            base.on_exit()
+            self._bury(base)
+
+    def _bury(self, handle: ForkServerHandle) -> None:
+        """A fork server has died."""
+        self._dead = [dead for dead in self._dead if dead.children]
+        self._dead.append(handle)
+        handle.on_exit()
+
+    def _has_orphans(self) -> bool:
+        return any(dead.runs_a_try for dead in self._dead)
 
     def _running_base(self) -> ForkServerHandle:
         if self._base is None:
@@ -541,7 +619,7 @@ class ProcessPool:
         if server.state == "unforkable":
             return
         if server.handle is not None:
-            server.handle.on_exit()
+            self._bury(server.handle)
         self._remove(server)
         server.state = "failed"
         server.load_error = server.load_error or f"loading the DAG ended its process: {process_exit.text}"
@@ -577,10 +655,14 @@ class ProcessPool:
         """Shut down every process below, and wait until they have exited."""
         channel, process = self._base_channel, self._base_process
         for server in list(self._dag_fork_servers.values()):
+            if server.state == "loading" and server.process is not None:
+                server.process.kill(signal.SIGKILL)  # user code that hangs does not see the connection close
             self._retire(server)
         if channel is not None:
             self._loop.remove_reader(channel)
             channel.close()
+        for dead in self._dead:
+            dead.kill_orphans()
         self._base = self._base_channel = self._base_process = None
         if process is not None:
             try:

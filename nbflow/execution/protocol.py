@@ -18,6 +18,8 @@ Messages by sender and receiver::
                                 {"response": ...} or {"error": {"type", "message", "hint"}}
     child -> supervisor         {"loaded": {...}}               the report of loading the DAG
                                 {"request": kind, "args": {...}, "attempt": id}
+                                {"limit": seconds or null, "of": what, "attempt": id}
+                                {"ended": {...}, "attempt": id}  the outcome, before its callbacks are called
                                 {"outcome": {...}, "attempt": id}
 
 Both ends run under one user id, so the checks guard against accidents, not against attacks. The supervisor still checks

@@ -9,13 +9,20 @@ A *try* goes through these steps, each driven by a message or a timer, in one th
                  └ taken: drop   └ DAG does not load        └ killed, or the process died without an outcome
 
 * The *claim* takes the lease of an attempt; the claim of a duplicate delivery fails. From then on one statement renews
-  all leases together. A try whose lease the store no longer renews is killed at once. If a shared store cannot be
-  reached, all tries are killed before their leases expire, so that no other supervisor runs them at the same time.
+  all leases together. If another supervisor has taken an attempt over, its try is killed at once. If a shared store
+  cannot be reached, all tries are killed before their leases expire, so that no other supervisor runs them at the same
+  time.
+* A try that a user or a limit ends (cleared, marked, timed out) gets SIGTERM, and SIGKILL after the grace period. That
+  the store no longer expects its outcome does not shorten the grace. The next try of the same task instance starts here
+  only when that process has exited.
 * A success or a skip is reported as soon as the outcome arrives: the process only has to exit, and is killed if it does
   not. After any other outcome the same task instance may run again, so that outcome is reported only when the process
   group is empty: two tries of an instance never run at the same time.
-* The reported end of a try is the first that exists of: the supervisor's reason for killing it, its outcome, how its
-  process died.
+* The reported end of a try is the first that exists of: the outcome that it had when it began to call its callbacks,
+  the supervisor's reason for killing it, its outcome, how its process died.
+* Time limits (``execution_timeout``, that of a callback) begin and end when the child says so; until its first word the
+  whole process is under ``execution_timeout``. SIGTERM comes a margin after the limit, and the grace period follows. A
+  callback that exceeds its limit gets SIGKILL: the child's own timer has already tried to end it.
 * Writes by a child carry the attempt id of its connection, not one that the child claims; the store refuses an old one.
 
 The supervisor never waits for a child: messages that a child does not read are queued, and a child that breaks the
@@ -34,6 +41,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from nbflow.authoring.task_runtime import EXECUTION, Outcome
 from nbflow.core.attempt_events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -86,6 +94,10 @@ COMPARED_FIELDS = ("operator", "upstream", "expand", "group", "is_setup", "is_te
 differently at each load."""
 
 
+_TAKEN_OVER = frozenset({Cause.HEARTBEAT_LOST, Cause.DISPATCH_LOST, Cause.KILLED_TO_RESTART})
+"""Outcomes of a live try's attempt that another process has reported: the task instance may run elsewhere."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorOptions:
     """Options of a supervisor. ``owner`` is the id of the job that holds the leases."""
@@ -127,12 +139,20 @@ class Try:
         self.started_at: datetime | None = None
         self.kill: Kill | None = None
         self.outcome: Event | None = None
+        self.ended: Event | None = None
+        """The outcome of a try that calls its callbacks now."""
         self.exit_reason = ""
         """Why the supervisor killed a process that broke the protocol; replaces the exit status in the report."""
         self.callbacks_run: tuple[str, ...] = ()
         self.reported = False
         self.process_stored = False
         self.timers: list[TimerHandle] = []
+        self.next_tries: list[Try] = []
+        """Tries of the same task instance that wait for the exit of this one's process."""
+
+    @property
+    def instance(self) -> tuple[RunKey, TaskKey]:
+        return self.workload.run.key, self.key
 
     @property
     def key(self) -> TaskKey:
@@ -174,6 +194,8 @@ class Supervisor:
         self._log = log
         self._tries: dict[str, Try] = {}
         self._exiting: set[Try] = set()
+        self._processes: dict[tuple[RunKey, TaskKey], Try] = {}
+        """The try of each task instance that has a process."""
         self._process_pool = ProcessPool(
             self.loop, options.process_pool, handle_parse_request=task_api.handle_parse_request, log=log
         )
@@ -244,6 +266,9 @@ class Supervisor:
     def _start(self, try_: Try, version: DagVersion | None) -> None:
         """Get a child for a claimed try. ``version`` is None if the process pool has it, or if it is not stored."""
         key = try_.version_key
+        if (previous := self._processes.get(try_.instance)) is not None:
+            previous.next_tries.append(try_)
+            return
         if self._process_pool.has(*key):
             self._process_pool.take(key, partial(self._on_allocation, try_))
         elif version is None:
@@ -290,6 +315,7 @@ class Supervisor:
         if allocation.note:
             log.note(allocation.note)
         try_.child = child
+        self._processes[try_.instance] = try_
         child.on_message = partial(self._on_message, try_)
         child.on_hangup = partial(self._on_hangup, try_)
         child.on_exit = partial(self._on_exit, try_)
@@ -332,13 +358,35 @@ class Supervisor:
             kill = Kill(cause=Cause.LOAD_FAILED, error=error, retry=True)
             try_.add_timer(self.loop.call_later(seconds, partial(self._kill, try_, kill, at_once=True)))
 
-    def _limit_time(self, try_: Try) -> None:
+    def _limit_time(self, try_: Try, seconds_left: float | None = None) -> None:
+        """Limit the execution. ``seconds_left``: less than ``execution_timeout`` for a task that was deferred."""
         seconds = try_.submission.task.execution_timeout
         if seconds is not None:
             error = f"the task ran longer than its execution_timeout of {seconds:g} s"
             kill = Kill(cause=Cause.EXECUTION_TIMEOUT, error=error, retry=True)
-            delay = seconds + self._options.timeout_margin_seconds
+            delay = min(seconds, seconds_left or seconds) + self._options.timeout_margin_seconds
             try_.add_timer(self.loop.call_later(delay, partial(self._kill, try_, kill)))
+
+    def _limit_callback(self, try_: Try, name: str, seconds: float) -> None:
+        def kill() -> None:
+            try_.exit_reason = f"{name} ran longer than [core] callback_timeout, {seconds:g} s"
+            self._note(try_, f"{try_.exit_reason}, and could not be interrupted: SIGKILL sent")
+            if try_.child is not None:
+                try_.child.kill(signal.SIGKILL)
+
+        try_.add_timer(self.loop.call_later(seconds + self._options.timeout_margin_seconds, kill))
+
+    def _on_limit(self, try_: Try, message: Mapping[str, Any]) -> None:
+        if try_.kill is not None:  # the grace period is the limit
+            return
+        seconds, of = message["limit"], str(message.get("of"))
+        try_.cancel_timers()
+        if not isinstance(seconds, int | float):
+            return
+        if of == EXECUTION:
+            self._limit_time(try_, seconds)
+        else:
+            self._limit_callback(try_, of, seconds)
 
     def cancel(self, attempt_id: str, *, reason: str, restart: bool = False) -> bool:
         """Kill a try; its end is reported when its process group is empty. False if this supervisor does not run it."""
@@ -353,6 +401,8 @@ class Supervisor:
             return
         if try_.kill is None:
             try_.kill = kill
+        elif not at_once:  # a second SIGTERM would begin a second grace period
+            return
         if try_.child is None:  # the try waits for a child: there is no process to kill
             self._end(try_, self._killed(try_, try_.kill))
             return
@@ -385,6 +435,13 @@ class Supervisor:
             self._on_loaded(try_, message["loaded"])
         elif "request" in message:
             respond_to(child, message, partial(self._handle_request, try_, message.get("attempt")))
+        elif "limit" in message:
+            self._on_limit(try_, message)
+        elif "ended" in message:
+            outcome = self._outcome(try_, message, message["ended"])
+            try_.callbacks_run = tuple(outcome.callbacks_run)
+            if try_.kill is None:
+                try_.ended = outcome.event
         elif "outcome" in message:
             self._on_outcome(try_, message)
         else:
@@ -409,13 +466,17 @@ class Supervisor:
         else:
             self._limit_time(try_)
 
-    def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
-        outcome = protocol.unpack_outcome(message["outcome"])
+    def _outcome(self, try_: Try, message: Mapping[str, Any], packed: Any) -> Outcome:
+        outcome = protocol.unpack_outcome(packed)
         if message.get("attempt") != try_.workload.attempt_id or outcome.event.attempt_id != try_.workload.attempt_id:
             raise protocol.ProtocolError("an outcome with the id of another attempt")
+        return outcome
+
+    def _on_outcome(self, try_: Try, message: Mapping[str, Any]) -> None:
+        outcome = self._outcome(try_, message, message["outcome"])
         try_.callbacks_run = tuple(outcome.callbacks_run)
         child = try_.child
-        if try_.kill is not None or try_.outcome is not None or child is None:
+        if (try_.kill is not None and try_.ended is None) or try_.outcome is not None or child is None:
             return
         try_.cancel_timers()
         try_.add_timer(self.loop.call_later(EXIT_SECONDS, partial(child.kill, signal.SIGKILL)))
@@ -443,7 +504,9 @@ class Supervisor:
         """The process group of a try is empty."""
         try_.cancel_timers()
         if not try_.reported:
-            if try_.kill is not None:
+            if try_.ended is not None:
+                event = try_.ended
+            elif try_.kill is not None:
                 event = self._killed(try_, try_.kill)
             elif try_.outcome is not None:
                 event = try_.outcome
@@ -456,6 +519,11 @@ class Supervisor:
         self._close_log(try_)
         try_.child = None
         self._exiting.discard(try_)
+        if self._processes.get(try_.instance) is try_:
+            del self._processes[try_.instance]
+        for next_try in try_.next_tries:
+            if not next_try.reported:
+                self._start(next_try, self._versions(*next_try.version_key))
 
     # --- reports
     def _event_fields(self, try_: Try) -> dict[str, Any]:
@@ -559,14 +627,33 @@ class Supervisor:
         except Exception as error:
             self._log(f"leases could not be renewed: {error}")
             age_at_next_heartbeat = now - self._last_renewal + max(options.heartbeat_seconds, TICK_SECONDS)
-            expires = age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds
             # Only a shared store has other schedulers, which would take attempts whose leases have expired.
-            lost = ids if expires and self._task_api.store.shared else []
+            if self._task_api.store.shared and age_at_next_heartbeat > LEASE_SAFETY * options.lease_seconds:
+                for try_ in list(self._tries.values()):
+                    self._kill_lost(try_)
+            return
         for attempt_id in lost:
-            try_ = self._tries.get(attempt_id)
-            if try_ is not None:
-                kill = Kill(cause=Cause.HEARTBEAT_LOST, error="the lease of the attempt was lost", retry=True)
-                self._kill(try_, kill, at_once=True)
+            if (lost_try := self._tries.get(attempt_id)) is not None:
+                self._end_unexpected(lost_try)
+
+    def _end_unexpected(self, try_: Try) -> None:
+        """End a try whose outcome the store no longer expects: with the grace period if a user or a limit has ended it,
+        at once if another supervisor may run its task instance."""
+        try:
+            attempt = self._task_api.store.attempt(try_.workload.attempt_id)
+        except Exception as error:  # the next heartbeat asks again
+            self._log(f"the attempt of {try_.key} could not be read: {error}")
+            return
+        if attempt is not None and (attempt.owner != self._options.owner or attempt.outcome in _TAKEN_OVER):
+            self._kill_lost(try_)
+        elif attempt is not None and attempt.outcome is None:
+            self._kill(try_, Kill(cause=Cause.KILLED, error="the task was cleared and restarts", restart=True))
+        else:
+            self._kill(try_, Kill(cause=Cause.KILLED, error="the task was cleared or marked, or its run has ended"))
+
+    def _kill_lost(self, try_: Try) -> None:
+        kill = Kill(cause=Cause.HEARTBEAT_LOST, error="the lease of the attempt was lost", retry=True)
+        self._kill(try_, kill, at_once=True)
 
     def stop(self) -> None:
         """Kill every process below, and wait until they have exited. Tries that still run get no report; their leases

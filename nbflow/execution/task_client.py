@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow import errors, serde
+from nbflow.authoring.task_runtime import Progress
 from nbflow.connections import Connection
 from nbflow.core.snapshot import Run
 from nbflow.execution import protocol
@@ -72,6 +73,7 @@ class TaskClient:
         self._request = request
         self._now = now
         self.masker = masker
+        self.progress = Progress()
         self._max_xcom_bytes = max_xcom_bytes
 
     def now(self) -> datetime:

@@ -15,8 +15,14 @@ mapped over must return a list or a dict; a wrong return value fails the try bef
 
 Time limits
 -----------
-The supervisor enforces ``execution_timeout`` on the whole process group. In addition, a timer signal raises an
-exception here, if the try runs in its process's main thread, so that user code can clean up.
+``execution_timeout`` limits pre_execute, execute and post_execute; each callback has a limit of its own
+(``[core] callback_timeout``, only in a process of the try's own); storing XComs has none. The supervisor enforces the
+limits on the whole process group: it learns by :class:`~nbflow.authoring.task_runtime.Progress` when they begin and
+end. In addition, a timer signal raises an exception here, if the try runs in its process's main thread, so that user
+code can clean up.
+
+The supervisor learns the outcome *before* the callbacks for it are called. So a callback that hangs, or ends its
+process, changes no outcome, and is not called again.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
-from nbflow.authoring.task_runtime import Outcome, Runtime, Workload
+from nbflow.authoring.task_runtime import EXECUTION, Outcome, Progress, Runtime, Workload
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
 from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
@@ -75,6 +81,8 @@ class Limits:
 
     max_map_length: int = 1024
     max_field_characters: int = 4096
+    callback_seconds: float = 60.0
+    """Time limit of a callback; 0: none."""
     logging_level: str = "INFO"
     """Root logger's level in a process that runs only this try."""
 
@@ -87,6 +95,7 @@ def run_try(
     *,
     own_process: bool = False,
     limits: Limits = Limits(),
+    progress: Progress = Progress(),
 ) -> Outcome:
     """Run one try of ``task`` and return its outcome; exceptions of the task become events.
 
@@ -100,19 +109,17 @@ def run_try(
     ti = TaskInstance(
         dag=dag, task=task, workload=workload, runtime=runtime, started=runtime.now(), own_process=own_process
     )
-    attempt = _Attempt(ti, own_process=own_process, limits=limits)
+    attempt = _Attempt(ti, own_process=own_process, limits=limits, progress=progress)
     if runtime.masker is not None:
         runtime.masker.add_from([workload.run.conf, workload.next_kwargs])
     output = nullcontext() if own_process or runtime.masker is None else masked_output(runtime.masker)
     with providing(runtime), running_in(ti.context), output:
         try:
             event = attempt.run()
-        except KeyboardInterrupt:
-            attempt.kill()
-            if not own_process:
-                raise
-            event = attempt.event_of(AirflowTaskTerminated("interrupted"))
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not own_process:  # Ctrl-C in the calling process
+                attempt.kill()
+                raise
             event = attempt.event_of(error)
         attempt.run_callbacks(event)
     return Outcome(event=event, callbacks_run=tuple(attempt.callbacks_run))
@@ -121,20 +128,24 @@ def run_try(
 class _Attempt:
     """The state of one call of :func:`run_try`."""
 
-    def __init__(self, ti: TaskInstance, *, own_process: bool, limits: Limits) -> None:
+    def __init__(self, ti: TaskInstance, *, own_process: bool, limits: Limits, progress: Progress) -> None:
         self.ti, self.own_process, self.masker, self.limits = ti, own_process, ti.runtime.masker, limits
+        self.progress = progress
         self.context: Context = ti.context
         self.started = ti.started
         self.callbacks_run: list[str] = []
+        self.terminated = False
+        """The process received SIGTERM while the task ran."""
 
     # ----------------------------------------------------------------------------------------------------------- steps
 
     def run(self) -> Event:
         """Run the task and return the event of its success; :meth:`event_of` handles whatever this raises."""
         task = self._prepare()
-        if not self.ti.workload.continues and getattr(task, "on_execute_callback", None):
-            self._run_callbacks_of_kind("execute")
-        with _time_limit(self._seconds_left(task), task), self._terminable(task):
+        if not self.ti.workload.continues:
+            for callback in self._callbacks("execute"):
+                self._call("execute", callback)
+        with self._execution_limit(task), self._terminable(task):
             if (pre_execute := getattr(task, "pre_execute", None)) is not None:
                 pre_execute(self.context)
             result = self._execute(task)
@@ -304,31 +315,76 @@ class _Attempt:
                 kind, self.ti.state = "success", "success"
             case SkippedItself():
                 kind, self.ti.state = "skipped", "skipped"
-            case Failed() if event.cause is Cause.KILLED:
-                return  # the new state is not known here: cleared, marked success, or its run has ended
+            case Failed() if event.cause is Cause.PROCESS_DIED:
+                return  # terminated: only the supervisor knows whether by nbflow, and for which new state
             case Failed() if event.retry and self.ti.try_number <= self.ti.max_tries:
                 kind, self.ti.state = "retry", "up_for_retry"
             case Failed():
                 kind, self.ti.state = "failure", "failed"
             case _:
                 return
-        self._run_callbacks_of_kind(kind)
+        callbacks = self._callbacks(kind)
+        if not callbacks:
+            return
+        with self._ignoring_sigterm():
+            self.progress.ended(Outcome(event=event, callbacks_run=tuple(self.callbacks_run)))
+            for callback in callbacks:
+                self._call(kind, callback)
 
-    def _run_callbacks_of_kind(self, kind: str) -> None:
+    def _callbacks(self, kind: str) -> Sequence[Any]:
+        """The task's callbacks of this kind, which the caller calls: ``callbacks_run`` has them from now on."""
         callbacks = getattr(self.ti.task, f"on_{kind}_callback", None) or ()
-        callbacks = callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
-        for callback in callbacks:
-            try:
-                callback(self.context)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # sys.exit() too: the outcome stands
-                name = getattr(callback, "__name__", callback)
-                log.error("on_%s_callback %s failed: %s\n%s", kind, name, error, user_traceback(error).rstrip())
         if callbacks:
             self.callbacks_run.append(kind)
+        return callbacks if isinstance(callbacks, list | tuple) else (callbacks,)
+
+    def _call(self, kind: str, callback: Any) -> None:
+        name = f"on_{kind}_callback {getattr(callback, '__name__', callback)}"
+        seconds = self.limits.callback_seconds if self.own_process else 0.0
+        try:
+            if not seconds:
+                callback(self.context)
+                return
+            self.progress.limit(seconds, name)
+            with _time_limit(seconds, f"{name} ran longer than [core] callback_timeout, {seconds:g} s"):
+                callback(self.context)
+        except BaseException as error:  # sys.exit() too: the outcome stands
+            if isinstance(error, KeyboardInterrupt) and not self.own_process:
+                raise
+            log.error("%s failed: %s\n%s", name, error, user_traceback(error).rstrip())
+        finally:
+            if seconds:
+                self.progress.limit(None)
+
+    @contextmanager
+    def _ignoring_sigterm(self) -> Iterator[None]:
+        """If the try has its own process: a kill, too late to change the outcome, does not cut its callbacks short."""
+        if not self.own_process or not _in_main_thread():
+            yield
+            return
+        import signal
+
+        previous = signal.signal(signal.SIGTERM, lambda signum, frame: None)  # SIG_IGN would pass to subprocesses
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
     # ----------------------------------------------------------------------------------------------- limits and signals
+
+    @contextmanager
+    def _execution_limit(self, task: Any) -> Iterator[None]:
+        seconds = self._seconds_left(task)
+        if seconds is None:
+            yield
+            return
+        self.progress.limit(seconds, EXECUTION)
+        try:
+            text = f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}"
+            with _time_limit(seconds, text):
+                yield
+        finally:
+            self.progress.limit(None)
 
     def _seconds_left(self, task: Any) -> float | None:
         limit = getattr(task, "execution_timeout", None)
@@ -350,8 +406,9 @@ class _Attempt:
         def terminate(signum: int, frame: Any) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; the supervisor's SIGKILL follows
             log.warning("Received %s: the task is terminated.", signal.Signals(signum).name)
+            self.terminated = True
             self.kill()
-            raise AirflowTaskTerminated("the task was terminated")
+            raise AirflowTaskTerminated(f"the task received {signal.Signals(signum).name}, which nbflow did not send")
 
         previous = signal.signal(signal.SIGTERM, terminate)
         try:
@@ -454,7 +511,10 @@ def _execution_timed_out(attempt: _Attempt, error: BaseException) -> Event:
 
 
 def _terminated(attempt: _Attempt, error: BaseException) -> Event:
-    return Failed(**attempt.event_fields(), cause=Cause.KILLED, error=attempt.one_line(error), retry=False)
+    """If the supervisor sent the SIGTERM, it reports its own reason instead of this event."""
+    if not attempt.terminated:  # raised by the user's code
+        return _raised(attempt, error)
+    return Failed(**attempt.event_fields(), cause=Cause.PROCESS_DIED, error=attempt.one_line(error))
 
 
 def _skipped_itself(attempt: _Attempt, error: BaseException) -> Event:
@@ -566,15 +626,15 @@ def _in_main_thread() -> bool:
 
 
 @contextmanager
-def _time_limit(seconds: float | None, task: Any) -> Iterator[None]:
-    """Raise AirflowTaskTimeout in the body after ``seconds``; no effect outside the main thread."""
-    if seconds is None or not _in_main_thread():
+def _time_limit(seconds: float, text: str) -> Iterator[None]:
+    """Raise AirflowTaskTimeout with this text in the body after ``seconds``; no effect outside the main thread."""
+    if not _in_main_thread():
         yield
         return
     import signal
 
     def expire(signum: int, frame: Any) -> None:
-        raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
+        raise AirflowTaskTimeout(text)
 
     started = time.monotonic()
     previous = signal.signal(signal.SIGALRM, expire)

@@ -57,7 +57,7 @@ def load(source: Mapping[str, Any]) -> LoadedDag:
 def run(dag: Any, workload: Workload, runtime: TaskClient, limits: Mapping[str, Any]) -> Outcome:
     """Run one try of a task. ``limits``: fields of :class:`nbflow.execution.task_runner.Limits`."""
     task = dag.get_task(workload.task_id)
-    return run_try(dag, task, workload, runtime, own_process=True, limits=Limits(**limits))
+    return run_try(dag, task, workload, runtime, own_process=True, limits=Limits(**limits), progress=runtime.progress)
 
 
 def main() -> NoReturn:

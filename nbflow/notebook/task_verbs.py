@@ -62,7 +62,7 @@ def why(dag: Dag, task: str | None = None, *, run: str | None = None) -> Shown:
     dag_run = session.find_run(dag, run)
     if task is None:
         view = session.fetch(WhyRunQuery(dag_id=dag_run.dag_id, run_id=dag_run.run_id))
-        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, session.app.clock.now()))
+        return Shown({row.id: row.text for row in view.rows}, why_run_bundle(view, session.app.clock.now(), spell))
     check_task(dag_run.dag_id, task, spec_of_run(session, dag_run).tasks)
     key = task_key(task)
     task_view = session.fetch(

@@ -1,8 +1,9 @@
 """Runs the callbacks of DAGs, and those of tasks whose process was killed before it could run them.
 
 A callback request is stored in the transaction of the transition that causes it, so that a crash does not lose it. It
-is claimed with a lease, runs in a subprocess that loads the run's DAG version, and is deleted. The output and errors of
-a callback are in ``callbacks.log`` next to the run's task logs; a callback never changes a state.
+is claimed with a lease, runs in a subprocess that loads the run's DAG version, and is deleted. It is called once,
+unless the process of its runner dies meanwhile. The output and errors of a callback are in ``callbacks.log`` next to
+the run's task logs; a callback never changes a state.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from nbflow.sources.version_loading import LoadingOptions, VersionSource, load_v
 from nbflow.store.base import PendingCallback, Store
 
 LEASE = timedelta(minutes=5)
-"""Lease of a claimed callback: after this time it is claimed again."""
-TIMEOUT_SECONDS = 60.0
-"""Time limit of a callback."""
+"""Lease of a claimed callback beyond its time limit: after both it is claimed again."""
+NO_LIMIT_SECONDS = 24 * 3600.0
+"""Time limit of a callback if [core] callback_timeout is 0: its lease must end some day."""
 MAX_RUNNING = 20
 """Maximum number of callbacks that are claimed at once and that run at once."""
 
@@ -83,7 +84,7 @@ def call_callbacks(
     for callback in getattr(task if of_task else dag, f"on_{kind}_callback", None) or ():
         try:
             callback(context)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = getattr(callback, "__name__", callback)
             errors.append(f"on_{kind}_callback {name} failed: {error}\n{user_traceback(error)}")
     return errors
@@ -123,10 +124,15 @@ class CallbackRunner:
         logs: LogFolder,
         loading: LoadingOptions,
         now: Callable[[], datetime],
+        seconds: float,
     ) -> None:
+        """``seconds``: the time limit of all callbacks of one kind together; 0: none."""
+        self.seconds = seconds or NO_LIMIT_SECONDS
         self.store, self.subprocess_jobs, self.owner, self.logs, self.now = store, subprocess_jobs, owner, logs, now
         self.loading = loading
         self.running: set[int] = set()
+        self.finished: dict[int, str | None] = {}
+        """Callbacks that have been called, with their error, and that the store has not deleted yet."""
 
     @property
     def busy(self) -> bool:
@@ -135,15 +141,18 @@ class CallbackRunner:
 
     def claim(self) -> bool:
         """Claim waiting callbacks and start them; returns whether there may be more. A callback that was claimed but
-        not finished (its process died, the store failed) is claimed again when its lease has expired."""
-        callbacks = self.store.claim_callbacks(owner=self.owner, lease=LEASE, now=self.now(), limit=MAX_RUNNING)
+        not finished, because its process died, is claimed again when its lease has expired."""
+        for callback_id, error in tuple(self.finished.items()):
+            self._finish(callback_id, error)
+        lease = timedelta(seconds=self.seconds) + LEASE
+        callbacks = self.store.claim_callbacks(owner=self.owner, lease=lease, now=self.now(), limit=MAX_RUNNING)
         for callback in callbacks:
             payload = self._payload(callback)
             if payload is None:
-                self._finish(callback, "the run or its DAG version was deleted")
+                self._finish(callback.callback_id, "the run or its DAG version was deleted")
                 continue
             self.running.add(callback.callback_id)
-            self.subprocess_jobs.send(payload, seconds=TIMEOUT_SECONDS, done=partial(self._on_end, callback))
+            self.subprocess_jobs.send(payload, seconds=self.seconds, done=partial(self._on_end, callback))
         return len(callbacks) == MAX_RUNNING
 
     def _payload(self, callback: PendingCallback) -> dict[str, Any] | None:
@@ -167,23 +176,23 @@ class CallbackRunner:
             output, errors = str(result.content["output"]), [str(error) for error in result.content["errors"]]
         else:
             if result.timed_out:
-                cause = f"it took longer than {TIMEOUT_SECONDS:g} s"
+                cause = f"it ran longer than [core] callback_timeout, {self.seconds:g} s"
             else:
                 cause = f"its process ended: {result.error}"
             output, errors = "", [f"on_{callback.kind}_callback of {callback.key or 'the DAG'}: {cause}"]
         try:
             self._log(callback, output, errors)
-            self._finish(callback, errors[0] if errors else None)
-        except (OSError, StoreError) as error:  # the callback runs again when its lease has expired
-            log.error(
-                "Could not record the result of on_%s_callback of %s; it will be called again: %s",
-                callback.kind,
-                callback.run.run_id,
-                error,
-            )
+        except OSError as error:
+            log.error("The log of on_%s_callback of %s is lost: %s", callback.kind, callback.run.run_id, error)
+        try:
+            self._finish(callback.callback_id, errors[0] if errors else None)
+        except StoreError as error:
+            log.error("on_%s_callback of %s was called; it is deleted later: %s", callback.kind, callback.run, error)
 
-    def _finish(self, callback: PendingCallback, error: str | None) -> None:
-        self.store.finish_callback(callback.callback_id, error=error, now=self.now())
+    def _finish(self, callback_id: int, error: str | None) -> None:
+        self.finished[callback_id] = error
+        self.store.finish_callback(callback_id, error=error, now=self.now())
+        del self.finished[callback_id]
 
     def _log(self, callback: PendingCallback, output: str, errors: list[str]) -> None:
         path = self.logs.path(callback.run, TaskKey("x"), 1).parent.parent / "callbacks.log"

@@ -218,6 +218,7 @@ class _ProcessorLoop:
             logs=LogFolder(settings.logging.base_log_folder),
             loading=processor._loading,
             now=self.clock.now,
+            seconds=settings.core.callback_timeout,
         )
         self.has_links = False
         """Whether a file is outside the folder (by a symbolic link), where it is not watched."""

@@ -17,7 +17,7 @@ from nbflow.core import run_changes
 from nbflow.core.plan import Callback
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import INLINE, Run, RunKey, TaskKey
-from nbflow.core.states import RUN_FINISHED, RunState, TaskState
+from nbflow.core.states import RUN_FINISHED, TaskState
 from nbflow.core.timetables import timetable_from_spec
 from nbflow.core.timetables.time_zones import as_utc
 from nbflow.errors import NbflowError
@@ -49,16 +49,18 @@ def run_test(
     execution_date: datetime | str | None = None,
     mark_success_pattern: str | None = None,
     each_loop: Callable[[Run], None] | None = None,
+    files: Mapping[str, str] | None = None,
     app: App,
 ) -> Run:
     """Run ``dag`` once in this process and return the finished run.
 
     ``logical_date`` defaults to now; ``execution_date`` is its 2.x name. Tasks whose id matches the regular expression
     ``mark_success_pattern`` are marked success without running, as in Airflow. ``each_loop`` is called with the new run
-    after each loop of the scheduler.
+    after each loop of the scheduler. ``files``: the DAG's source, as in ``DagVersion``; with it, a scheduler can run
+    cleared tasks of the run again.
     """
-    moment = logical_date or execution_date
-    return run_inline(app, dag, moment, run_conf or {}, mark_success_pattern, each_loop=each_loop)
+    moment, version = logical_date or execution_date, register_inline(app, dag, files)
+    return run_inline(app, dag, moment, run_conf or {}, mark_success_pattern, version=version, each_loop=each_loop)
 
 
 def run_inline(
@@ -104,23 +106,23 @@ def run_inline(
             watch(run)
         after_loop = None if each_loop is None else partial(each_loop, run)
         drive(app, [run.key], {version.number: dag}, job_id=job_id, announce=watch is not None, each_loop=after_loop)
-    except BaseException:  # Ctrl-C or a debugger's quit: no other process continues this run
-        app.operations("test").mark_run(run.key, RunState.FAILED)
+    except BaseException as error:  # Ctrl-C or a debugger's quit: no other process continues this run
+        app.operations("test").abandon_run(run.key, f"{type(error).__name__} ended it")
         raise
     finished = app.store.run(run.key)
     assert finished is not None
     if finished.state not in RUN_FINISHED:
         log_waits(app, [run.key], "no event in this process can change that; the run is marked failed")
-        app.operations("test").mark_run(run.key, RunState.FAILED)
+        app.operations("test").abandon_run(run.key, "no event in its process could continue it")
         finished = app.store.run(run.key)
         assert finished is not None
     return finished
 
 
-def register_inline(app: App, dag: DAG) -> DagVersion:
+def register_inline(app: App, dag: DAG, files: Mapping[str, str] | None = None) -> DagVersion:
     """Store the DAG's current version for runs in this process; it is not scheduled."""
     spec = with_recorded_runs(dag, dag.to_spec(app.compile_options()), app.clock.now())
-    version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", origin="kernel")
+    version = DagVersion(dag_id=dag.dag_id, spec=spec, fileloc=dag.fileloc or "", files=files or {}, origin="kernel")
     return app.store.register(version, now=app.clock.now(), paused=True, activate=False)
 
 

@@ -7,10 +7,12 @@ result.
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring.params import conf_as_json, params_of_run
@@ -19,11 +21,11 @@ from nbflow.config import Settings
 from nbflow.core import run_changes
 from nbflow.core.backfill import BackfillEntry, BackfillPlan, ExistingRun, Reprocess, plan_backfill
 from nbflow.core.identifiers import check_run_id
-from nbflow.core.plan import Op, Plan, RunMove, advance, merged
+from nbflow.core.plan import ChangeVersion, Op, Plan, RunMove, advance, merged
 from nbflow.core.run_ids import LAST, RunType, make_run_id
-from nbflow.core.snapshot import Run, RunKey, Snapshot, TaskKey
+from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
 from nbflow.core.spec import DagSpec
-from nbflow.core.states import RunState, TaskState
+from nbflow.core.states import RUN_FINISHED, Cause, RunCause, RunState, TaskState
 from nbflow.core.timetables import RecordedTimetable, Timetable, as_utc, timetable_from_spec
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import (
@@ -35,7 +37,7 @@ from nbflow.errors import (
     TaskInstanceNotFound,
 )
 from nbflow.services.date_parsing import parse_date
-from nbflow.services.schedulers import running_schedulers
+from nbflow.services.schedulers import is_process_running, running_schedulers
 from nbflow.services.why import explain_run, explain_task
 from nbflow.store.base import BackfillRow, DagVersion, Store
 from nbflow.suggested_commands import SEE_DAGS, nearest, suggest
@@ -239,23 +241,71 @@ class Operations:
         dry_run: bool = False,
     ) -> list[TaskKey]:
         """Clear tasks of a run so that they run again, with their setups and teardowns; returns the cleared instances.
-        With ``newest_version`` the run continues with the DAG's newest version."""
+        With ``newest_version`` the run continues with the DAG's newest version. Raises NbflowError for a test run whose
+        source is not stored."""
         newest = self.version(run.dag_id) if newest_version else None
 
         def plan(snapshot: Snapshot) -> Plan:
             now = self.clock.now()
+            snapshot, abandon = self._without_process(snapshot, now)
             change = run_changes.change_version(snapshot, newest.spec, newest.number, now) if newest else Plan()
-            snapshot = advance(snapshot, change.ops)
+            clear = self._with_source(advance(snapshot, change.ops), partial(cleared, now=now), now)
+            return merged((abandon, change, clear))
+
+        def cleared(snapshot: Snapshot, now: datetime) -> Plan:
             selected = run_changes.select(snapshot.dag, task_ids, upstream=upstream, downstream=downstream)
             selected = run_changes.with_setups(snapshot.dag, selected)
-            clear = run_changes.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
-            return merged((change, clear))
+            return run_changes.clear(snapshot, selected, now, only_failed=only_failed, only_running=only_running)
 
         if dry_run:
-            return [move.key for move in plan(self.snapshot(run)).moves]
+            return _cleared(plan(self.snapshot(run)))
         applied = self._change(run, plan)
         self._audit("clear", dag_id=run.dag_id, run_id=run.run_id, tasks=[str(move.key) for move in applied.moves])
-        return [move.key for move in applied.moves]
+        return _cleared(applied)
+
+    def _without_process(self, snapshot: Snapshot, now: datetime) -> tuple[Snapshot, Plan]:
+        """The snapshot and the plan that ends its run, if it is a test run whose process has died."""
+        run = snapshot.run
+        job_id = (run.triggered_by or "").removeprefix(INLINE)
+        if run.state in RUN_FINISHED or job_id == run.triggered_by:
+            return snapshot, Plan()
+        jobs = [job for job in self.store.jobs("inline") if job.job_id == job_id]
+        if not jobs or any(job.ended_at is None and is_process_running(job) for job in jobs):
+            return snapshot, Plan()
+        plan = run_changes.fail_run(snapshot, RunCause.ABANDONED, now, {"reason": "its process died"})
+        return advance(snapshot, plan.ops), plan
+
+    def can_run_again(self, run: Run) -> bool:
+        """Whether a cleared run runs again. A finished test run does not, if no source of its DAG is stored."""
+        return self._version_to_reopen(run) is not None
+
+    def _version_to_reopen(self, run: Run) -> DagVersion | None:
+        """The DAG version by which schedulers can continue a finished run: its own, but if that is of ``dag.test()``
+        and has no source, the newest one; None if that has none either."""
+        own, newest = self.version(run.dag_id, run.version), self.store.version(run.dag_id)
+        if not (run.triggered_by or "").startswith(INLINE) or own.files:
+            return own
+        return newest if newest is not None and newest.files else None
+
+    def _with_source(self, snapshot: Snapshot, make_plan: Callable[[Snapshot], Plan], now: datetime) -> Plan:
+        """The plan; if it reopens a test run without a stored source, on the newest version. Raises NbflowError if
+        there is none."""
+        plan = make_plan(snapshot)
+        reopens = any(isinstance(op, RunMove) and op.target is RunState.QUEUED for op in plan.ops)
+        if not reopens or any(isinstance(op, ChangeVersion) for op in plan.ops):
+            return plan
+        run, version = snapshot.run, self._version_to_reopen(snapshot.run)
+        if version is None:
+            again = suggest("dags test", run.dag_id, *([run.logical_date.isoformat()] if run.logical_date else []))
+            fileloc = self.version(run.dag_id, run.version).fileloc
+            raise NbflowError(
+                f"Run {run.run_id} of {run.dag_id} is a test run whose process has ended. Its DAG's source is not "
+                "stored, so no scheduler can run its tasks again.",
+                hint=f"Test it again: {again}{f' -S {shlex.quote(fileloc)}' if fileloc else ''}.",
+                suggestions=(again,),
+            )
+        change = run_changes.change_version(snapshot, version.spec, version.number, now)
+        return merged((change, make_plan(advance(snapshot, change.ops)))) if change else plan
 
     def mark_tasks(self, run: RunKey, keys: Sequence[TaskKey], state: TaskState, *, dry_run: bool = False) -> Plan:
         """Mark task instances success, failed or skipped. Failed tasks downstream are cleared, so that the run
@@ -268,7 +318,13 @@ class Operations:
             now, marked = self.clock.now(), {key.task_id for key in keys} & snapshot.dag.tasks.keys()
             mark = run_changes.mark(snapshot, keys, state, now)
             downstream = run_changes.select(snapshot.dag, marked, downstream=True) - marked
-            return merged((mark, run_changes.clear(advance(snapshot, mark.ops), downstream, now, only_failed=True)))
+            if not self.can_run_again(snapshot.run):
+                return mark
+
+            def cleared(snapshot: Snapshot) -> Plan:
+                return run_changes.clear(snapshot, downstream & snapshot.dag.tasks.keys(), now, only_failed=True)
+
+            return merged((mark, self._with_source(advance(snapshot, mark.ops), cleared, now)))
 
         if dry_run:
             return plan(self.snapshot(run))
@@ -287,6 +343,17 @@ class Operations:
         applied = self._change(run, plan)
         self._audit("mark_run", dag_id=run.dag_id, run_id=run.run_id, state=state.value)
         return applied
+
+    def abandon_run(self, run: RunKey, reason: str) -> None:
+        """Fail a run of ``dag.test()`` that its process does not continue."""
+        self._change(
+            run,
+            lambda snapshot: (
+                Plan()
+                if snapshot.run.state in RUN_FINISHED
+                else run_changes.fail_run(snapshot, RunCause.ABANDONED, self.clock.now(), {"reason": reason})
+            ),
+        )
 
     def set_paused(self, dag_id: str, paused: bool) -> bool:
         """Pause or unpause a DAG; returns whether that changed anything. Raises DagNotFound."""
@@ -424,7 +491,9 @@ class Operations:
         assert entry.run_id is not None
         if entry.reset:
             snapshot = self.snapshot(RunKey(version.dag_id, entry.run_id))
-            plan = run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now)
+            plan = self._with_source(
+                snapshot, lambda snapshot: run_changes.clear(snapshot, frozenset(snapshot.dag.tasks), now), now
+            )
             return replace(plan, ops=tuple(_as_backfill_run(op) for op in plan.ops))
         run = Run(
             dag_id=version.dag_id,
@@ -454,14 +523,16 @@ class Operations:
         return [run for run in active if run.backfill_id == backfill_id and run.state is RunState.QUEUED]
 
     def cancel_backfill(self, backfill_id: int) -> int:
-        """Mark the backfill's queued runs failed and let the running ones end; returns the number of failed runs."""
+        """Fail the backfill's queued runs and let the running ones end; returns the number of failed runs."""
         row = self.find_backfill(backfill_id)
-        queued = self.unstarted_runs(backfill_id)
-        for run in queued:
-            self.mark_run(run.key, RunState.FAILED)
+        failed = [
+            run
+            for run in self.unstarted_runs(backfill_id)
+            if self._change(run.key, partial(_cancelled, backfill_id=backfill_id, now=self.clock.now()))
+        ]
         self.store.update_backfill(backfill_id, cancelled=True, completed_at=self.clock.now())
         self._audit("cancel_backfill", dag_id=row.dag_id, backfill_id=backfill_id)
-        return len(queued)
+        return len(failed)
 
     def set_backfill_paused(self, backfill_id: int, paused: bool) -> None:
         """Pause a backfill, so that no more of its runs start, or unpause it."""
@@ -482,6 +553,18 @@ class Operations:
 
     def _audit(self, action: str, **detail: Any) -> None:
         self.store.audit(action, actor=self.actor, now=self.clock.now(), detail=detail)
+
+
+def _cleared(plan: Plan) -> list[TaskKey]:
+    """The instances that a plan clears: not those whose run it ends before."""
+    return [move.key for move in plan.moves if move.cause is not Cause.RUN_ABANDONED]
+
+
+def _cancelled(snapshot: Snapshot, *, backfill_id: int, now: datetime) -> Plan:
+    """The end of a run of a cancelled backfill; an empty plan for one that has started meanwhile."""
+    if snapshot.run.state is not RunState.QUEUED:
+        return Plan()
+    return run_changes.fail_run(snapshot, RunCause.BACKFILL_CANCELLED, now, {"backfill_id": backfill_id})
 
 
 def _as_backfill_run(op: Op) -> Op:

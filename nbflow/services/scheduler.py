@@ -42,7 +42,7 @@ from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
 from nbflow.core.event_handlers import handle_event
 from nbflow.core.plan import Callback, Move, Op, Plan, advance, earliest
-from nbflow.core.run_changes import mark_run, restart_attempts
+from nbflow.core.run_changes import fail_run, restart_attempts
 from nbflow.core.scheduler_decision import (
     ActiveRuns,
     LoopDecision,
@@ -55,7 +55,7 @@ from nbflow.core.scheduler_decision import (
     with_attempts,
 )
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
-from nbflow.core.states import Cause, RunState, TaskState
+from nbflow.core.states import Cause, RunCause, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.services.background_heartbeat import BackgroundHeartbeat
@@ -741,7 +741,7 @@ class Scheduler:
                 continue
             snapshot = self.store.snapshot(run.key)
             if snapshot is not None:
-                plan = mark_run(snapshot, RunState.FAILED, now)
+                plan = fail_run(snapshot, RunCause.ABANDONED, now, {"reason": "its process died"})
                 with contextlib.suppress(StalePlan):  # the process is alive after all
                     self.store.apply([plan], actor=self.actor, expect={run.key: snapshot.run.revision})
 

@@ -173,7 +173,8 @@ _OUTCOMES = frozenset(
     }
 )
 """Causes by which an attempt itself changes its instance."""
-_MARKED = frozenset({RunCause.MARKED_SUCCESS, RunCause.MARKED_FAILED})
+_MARKED = frozenset({RunCause.MARKED_SUCCESS, RunCause.MARKED_FAILED, RunCause.BACKFILL_CANCELLED, RunCause.ABANDONED})
+"""Causes from outside the run: its DAG's callbacks are not called."""
 _CALLBACK_OF: dict[str, str] = {
     TaskState.SUCCESS: "success",
     TaskState.FAILED: "failure",
@@ -320,6 +321,42 @@ def a_healthy_attempt_goes_on(observed: Observations, event: TaskEvent) -> Itera
         process = observed.processes.working.get(event.attempt_id)
         if process is not None and process.lease_ends > observed.processes.now():
             yield Breach(f"{event.cause}, but its lease had not ended", event.run, event.key)
+
+
+_BY_USERS = frozenset(
+    {
+        Cause.CLEARED,
+        Cause.CLEARED_WHILE_LIVE,
+        Cause.MARKED_SUCCESS,
+        Cause.MARKED_FAILED,
+        Cause.MARKED_SKIPPED,
+        Cause.RUN_MARKED,
+    }
+)
+
+
+@_check(EVENT, 35)
+def a_cause_is_true(observed: Observations, event: TaskEvent) -> Iterator[Breach]:
+    """A cause is true when it is recorded: the states that it names, and who acted."""
+    if event.key is None:
+        return
+    if event.cause in _BY_USERS and event.actor == "scheduler":
+        yield Breach(f"{event.cause}, but the scheduler did it", event.run, event.key)
+    claims = {**(event.detail.get("upstream") or {}), **(event.detail.get("roots") or {})}
+    if event.cause == Cause.BRANCH_NOT_TAKEN:
+        claims[str(event.detail["by"])] = TaskState.SUCCESS
+    elif event.cause == Cause.FAIL_FAST:
+        claims[str(event.detail["failed"])] = TaskState.FAILED
+    for name, claimed in claims.items():
+        task_id, _, index = name.partition("[")
+        key = TaskKey(task_id, int(index.rstrip("]")) if index else -1)
+        actual = observed.states.get((event.run, key), TaskState.NONE)
+        if actual != claimed:
+            yield Breach(f"{event.cause} names {name} as {claimed}, which is {actual}", event.run, event.key)
+    if event.cause in (Cause.RULE_FAILS, Cause.SETUP_FAILED) and not event.detail.get("roots"):
+        yield Breach(f"{event.cause} without a root", event.run, event.key)
+    if TaskState.UPSTREAM_FAILED in (event.detail.get("roots") or {}).values():
+        yield Breach(f"{event.cause} names an upstream_failed task as the root", event.run, event.key)
 
 
 # --- each commit

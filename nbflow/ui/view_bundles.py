@@ -297,7 +297,7 @@ def runs_bundle(view: RunsView, now: datetime) -> Bundle:
                 Cell(text=formatting.short_time(r.logical_date), hover=formatting.exact(r.logical_date)),
                 when_cell(formatting.relative(r.start_date, now)),
                 Cell(text=_duration(r.start_date, r.end_date, now), right=True),
-                Cell(text=formatting.counts_line(r.counts) if r.counts else "", muted=True, wraps=True),
+                Cell(text=r.note or (formatting.counts_line(r.counts) if r.counts else ""), muted=True, wraps=True),
             )
             for r in view.rows
         ),
@@ -322,6 +322,7 @@ Spell = Callable[[SuggestedCommand], str]
 def tasks_bundle(view: TaskInstancesView, now: datetime) -> Bundle:
     """The task instances of a run, followed by the number of them in each state."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}" if view.dag_id else "Tasks"
+    title = f"{title}. {view.note}" if view.note else title
     table = Table(
         columns=("task", "index", "state", "try", "started", "duration", "why"),
         rows=tuple(
@@ -478,11 +479,15 @@ def why_bundle(view: WhyTaskView, now: datetime | None = None, spell: Spell = st
     return Bundle(html=card("why", view.subject, body, chips=chip_html(view.state)), text=text)
 
 
-def why_run_bundle(view: WhyRunView, now: datetime) -> Bundle:
-    """The tasks of a run that wait or failed, each with its reason, and the time at which its wait ends."""
+def why_run_bundle(view: WhyRunView, now: datetime, spell: Spell = str) -> Bundle:
+    """Why a run has ended, and its tasks that wait or failed, each with its reason and the time at which its wait
+    ends."""
     title = f"{view.dag_id}, {view.run}: {view.run_state}"
+    if view.end:
+        steps = " or ".join(map(spell, view.suggestions))
+        title = f"{title}. {view.end}{f' Next step: {steps}' if steps else ''}"
     if not view.rows:
-        return message_bundle(f"{title}. No task waits, and none has failed.", state=view.run_state)
+        return message_bundle(title if view.end else f"{title}. No task waits.", state=view.run_state)
     table = Table(
         columns=("task", "state", "why", "until"),
         rows=tuple(

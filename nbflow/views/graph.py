@@ -12,6 +12,7 @@ from nbflow.core.spec import display_name
 from nbflow.core.states import FINISHED, RUN_FINISHED, TaskState
 from nbflow.services.schedulers import describe, running_schedulers
 from nbflow.views.base import Query, Row, View
+from nbflow.views.ends import dates_note
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import elapsed, group_note, group_state, in_zone, run_title, state_counts, zone_of
 
@@ -135,6 +136,7 @@ def fetch(store: Store, query: GraphQuery, now: datetime, settings: Settings) ->
             f"version {version.number}",
             place_of(version),
             describe(scheduler),
+            dates_note(version.spec, run) if run is not None else "",
         ),
     )
 

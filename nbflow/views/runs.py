@@ -12,7 +12,8 @@ from nbflow.core.states import RunState
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.store.base import Store
 from nbflow.views.base import Query, Row, View
-from nbflow.views.lookups import row_of
+from nbflow.views.ends import dates_note, may_have_dates_note
+from nbflow.views.lookups import row_of, version_of
 from nbflow.views.shared import by_state_priority, in_zone
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class RunRow(Row):
     start_date: datetime | None = None
     end_date: datetime | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    note: str = ""
+    """Why the run has ended at once, if no task was to run at its logical date."""
 
     @property
     def id(self) -> str:
@@ -76,15 +79,24 @@ def fetch(store: Store, query: RunsQuery, now: datetime, settings: Settings) -> 
         limit=query.limit,
     )
     counts = store.counts([run.key for run in runs]) if query.task_counts else {}
+    ended_at_once = [run for run in runs if may_have_dates_note(run)]
+    specs = {number: version_of(store, query.dag_id, number).spec for number in {run.version for run in ended_at_once}}
+    notes = {run.key: dates_note(specs[run.version], run) for run in ended_at_once}
     return RunsView(
         dag_id=query.dag_id,
         rows=tuple(
-            run_row(run, zone, counts={state.value: n for state, n in counts.get(run.key, {}).items()}) for run in runs
+            run_row(
+                run,
+                zone,
+                counts={state.value: n for state, n in counts.get(run.key, {}).items()},
+                note=notes.get(run.key, ""),
+            )
+            for run in runs
         ),
     )
 
 
-def run_row(run: Run, zone: tzinfo, *, counts: Mapping[str, int] | None = None) -> RunRow:
+def run_row(run: Run, zone: tzinfo, *, counts: Mapping[str, int] | None = None, note: str = "") -> RunRow:
     return RunRow(
         dag_id=run.dag_id,
         run_id=run.run_id,
@@ -96,4 +108,5 @@ def run_row(run: Run, zone: tzinfo, *, counts: Mapping[str, int] | None = None) 
         start_date=in_zone(run.start_date, zone),
         end_date=in_zone(run.end_date, zone),
         counts=by_state_priority(counts or {}),
+        note=note,
     )

@@ -13,6 +13,7 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Store
 from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
+from nbflow.views.ends import dates_note
 from nbflow.views.lookups import run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors, shows_error
@@ -63,6 +64,8 @@ class TaskInstancesView(View):
     """Title of the run."""
     run_state: str = "none"
     logical_date: datetime | None = None
+    note: str = ""
+    """Why the run has ended at once, if no task was to run at its logical date."""
     rows: tuple[TaskInstanceRow, ...] = ()
 
     def by_id(self) -> list[TaskInstanceRow]:
@@ -86,6 +89,7 @@ def fetch(store: Store, query: TaskInstancesQuery, now: datetime, settings: Sett
         run=run_title(run, zone),
         run_state=run.state.value,
         logical_date=in_zone(run.logical_date, zone),
+        note=dates_note(spec, run),
         rows=tuple(
             TaskInstanceRow(
                 task_id=ti.task_id,

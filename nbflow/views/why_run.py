@@ -1,4 +1,4 @@
-"""Why the tasks of a run wait, and what failed in it."""
+"""Why the tasks of a run wait or have ended, and why the run has."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from nbflow.services.why import explain_run
 from nbflow.store.base import Attempt, Store
 from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, Row, View
+from nbflow.views.ends import end_reasons, last_events
 from nbflow.views.lookups import row_of, run_of, version_of
 from nbflow.views.shared import in_dag_order, in_zone, run_title, zone_of
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
+    from nbflow.core.spec import DagSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class WhyRunQuery(Query["WhyRunView"]):
 class WhyRow(Row):
     """One task instance that waits, or that failed. ``kind`` and ``reason`` are those of the wait, ``until`` is when it
     ends without a command, and ``suggestions`` are the commands in ``reason``. ``error`` is the last line of the last
-    try's error."""
+    try's error, or the reason of an upstream_failed instance."""
 
     task_id: str
     map_index: int = -1
@@ -90,6 +92,10 @@ class WhyRunView(View):
     rows: tuple[WhyRow, ...] = ()
     failures: tuple[FailedTry, ...] = ()
     """In the order in which the tries were queued."""
+    end: str = ""
+    """Why the run has ended; "" before."""
+    suggestions: tuple[SuggestedCommand, ...] = ()
+    """Commands that make tasks of an ended run run again."""
 
     @property
     def wake_at(self) -> datetime | None:
@@ -104,21 +110,23 @@ class WhyRunView(View):
 def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -> WhyRunView:
     run = run_of(store, query.dag_id, query.run_id)
     schedulers = running_schedulers(store, settings, now)
+    tis = store.instances(run.key)
+    spec: DagSpec | None = None
     if run.key in runs_set_aside(schedulers):  # perhaps because its spec cannot be read
-        zone, task_ids = (
-            timezone_of(row_of(store, run.dag_id).timezone),
-            [ti.task_id for ti in store.instances(run.key)],
-        )
+        zone, task_ids = timezone_of(row_of(store, run.dag_id).timezone), [ti.task_id for ti in tis]
     else:
         spec = version_of(store, run.dag_id, run.version).spec
         zone, task_ids = zone_of(spec), list(spec.tasks)
     waits = explain_run(store, run.key, schedulers, now)
     attempts = store.attempts(run.key)
     errors = last_errors(attempts)
+    ends = {} if spec is None else end_reasons(spec, run, tis, last_events(store, run.key), errors)
     rows = []
-    for ti in in_dag_order(store.instances(run.key), task_ids):
+    for ti in in_dag_order(tis, task_ids):
         wait = waits.get(ti.key)
         error = errors.get(ti.key, "") if shows_error(ti) else ""
+        if ti.state is TaskState.UPSTREAM_FAILED and ti.key in ends:
+            error = ends[ti.key].text
         if wait is not None or error:
             rows.append(
                 WhyRow(
@@ -137,6 +145,8 @@ def fetch(store: Store, query: WhyRunQuery, now: datetime, settings: Settings) -
         run_id=run.run_id,
         run=run_title(run, zone),
         run_state=run.state.value,
+        end=ends[None].text if None in ends else "",
+        suggestions=tuple(ends[None].suggestions) if None in ends else (),
         rows=tuple(rows),
         failures=tuple(
             FailedTry(task_id=a.key.task_id, map_index=a.key.map_index, try_number=a.try_number, error=a.error)

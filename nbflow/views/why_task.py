@@ -8,21 +8,23 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from nbflow.core.snapshot import Instance, Run, TaskKey
-from nbflow.core.states import FAILED_STATES, FINISHED
+from nbflow.core.states import FINISHED
 from nbflow.core.timetables.time_zones import timezone_of
 from nbflow.errors import TaskInstanceNotFound
 from nbflow.services.runs_set_aside import runs_set_aside
 from nbflow.services.schedulers import running_schedulers
 from nbflow.services.why import explain_task
 from nbflow.store.base import Store
-from nbflow.suggested_commands import SuggestedCommand, respelled, suggest
+from nbflow.suggested_commands import SuggestedCommand, respelled
 from nbflow.views.base import Query, View
+from nbflow.views.ends import end_reason
 from nbflow.views.lookups import row_of, run_of, version_of
-from nbflow.views.shared import EventRow, cause_text, event_rows, in_zone, run_title, zone_of
+from nbflow.views.shared import EventRow, event_rows, in_zone, run_title, zone_of
 from nbflow.views.why_run import last_errors
 
 if TYPE_CHECKING:
     from nbflow.config import Settings
+    from nbflow.core.spec import DagSpec
 
 HISTORY = 20
 """Number of events shown, the newest ones."""
@@ -77,23 +79,25 @@ def fetch(store: Store, query: WhyTaskQuery, now: datetime, settings: Settings) 
     """Raises DagRunNotFound or TaskInstanceNotFound."""
     run = run_of(store, query.dag_id, query.run_id)
     schedulers = running_schedulers(store, settings, now)
+    spec: DagSpec | None = None
     if run.key in runs_set_aside(schedulers):  # perhaps because its spec cannot be read
         zone = timezone_of(row_of(store, run.dag_id).timezone)
     else:
-        zone = zone_of(version_of(store, run.dag_id, run.version).spec)
+        spec = version_of(store, run.dag_id, run.version).spec
+        zone = zone_of(spec)
     ti = _instance(store, run, query)
     wait = explain_task(store, run.key, ti.key, schedulers, now).get(ti.key)
     events = store.events(run=run.key, key=ti.key)[-HISTORY:]
-    error = last_errors(store.attempts(run.key, ti.key)).get(ti.key, "")
+    errors = last_errors(store.attempts(run.key))
+    error = errors.get(ti.key, "")
     grounds: list[str] = []
     suggestions = tuple(wait.suggestions) if wait is not None else ()
     headline = wait.text if wait is not None else ""
     if ti.state in FINISHED:
-        headline = cause_text(events[-1].cause) if events else f"It is {ti.state.value}."
-        if ti.state in FAILED_STATES:
-            grounds += [error] if error else []
-            words = (run.dag_id, ti.task_id)
-            suggestions = (suggest("logs", *words, run.run_id), suggest("tasks clear", *words, "--run", run.run_id))
+        headline = f"It is {ti.state.value}."
+        if events and spec is not None:
+            reason = end_reason(spec, events[-1], errors)
+            headline, suggestions = reason.text, reason.suggestions
     elif error:
         grounds.append(f"Previous try: {error}")
     return WhyTaskView(

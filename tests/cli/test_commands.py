@@ -459,8 +459,11 @@ def test_why_of_an_ended_run_prints_its_errors(nbflow, dag_file):
     nbflow("dags", "test", "failing", "2024-01-05", "-S", dag_file("failing.py", FAILING))
     assert nbflow("why", "failing").out == (
         "failing manual__2024-01-05T00:00:00+00:00: failed\n"
-        "The run has ended: no task waits.\n"
+        "Leaf tasks of the run failed: `after`.\n"
         "wrong (try 1): ValueError: no such customer\n"
+        "after (upstream_failed): `wrong` failed (ValueError: no such customer); `all_success` needs it: "
+        "all upstream tasks must succeed.\n"
+        "Next step: nbflow tasks clear failing --run manual__2024-01-05T00:00:00+00:00 --only-failed\n"
     )
 
 

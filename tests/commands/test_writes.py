@@ -17,8 +17,8 @@ READS = {
     "check", "connection", "connections", "counts", "current_states", "dag", "dag_limits", "dags", "due_dags", "events",
     "expired", "history", "history_end", "import_errors", "instances", "instances_of_runs", "jobs", "last_seq",
     "latest_run", "live_attempts", "newest_runs", "next_due", "pool", "pools", "previous_success", "recent_runs",
-    "rendered", "row_counts", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags", "usage", "variable",
-    "variables", "version", "versions", "wait_for_change", "xcom_get", "xcoms",
+    "rendered", "row_counts", "run", "run_states", "runs", "shared", "snapshot", "triggers", "unscheduled_dags",
+    "usage", "variable", "variables", "version", "versions", "wait_for_change", "xcom_get", "xcoms",
 }  # fmt: skip
 WRITES = {
     "add_backfill", "apply", "audit", "claim", "claim_all", "claim_callbacks", "close", "delete_connection",

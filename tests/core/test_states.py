@@ -56,6 +56,7 @@ def test_a_finished_state_is_changed_only_by_a_user_or_a_new_version():
         Cause.MARKED_SUCCESS,
         Cause.MARKED_FAILED,
         Cause.MARKED_SKIPPED,
+        Cause.RUN_MARKED,
         Cause.TASK_REMOVED,
         Cause.TASK_RESTORED,
     }

@@ -26,7 +26,7 @@ from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import TaskApi
 from nbflow.secrets_backends import EnvironmentBackend, SecretsChain
-from nbflow.store.base import DagVersion
+from nbflow.store.base import Attempt, DagVersion
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = (
@@ -40,7 +40,8 @@ TIMEOUT_SECONDS = 30.0
 
 
 class RecordingStore:
-    """The part of a store that a supervisor uses. ``stale`` attempts are refused, ``lost`` leases not renewed."""
+    """The part of a store that a supervisor uses. ``stale`` attempts are refused. Of ``restarting`` attempts, ``ended``
+    ones (with their outcome) and those ``taken`` by another supervisor no outcome is expected any more."""
 
     def __init__(self) -> None:
         self.claims: dict[str, str] = {}
@@ -49,7 +50,9 @@ class RecordingStore:
         self.xcoms: dict[tuple[str, str], str] = {}
         self.rendered: dict[str, Mapping[str, Any]] = {}
         self.stale: set[str] = set()
-        self.lost: set[str] = set()
+        self.restarting: set[str] = set()
+        self.ended: dict[str, str] = {}
+        self.taken: set[str] = set()
         self.down = False
         self.shared = True
         self.heartbeats = self.failed_heartbeats = 0
@@ -63,12 +66,19 @@ class RecordingStore:
     def set_process(self, attempt_id: str, *, pid: int, pid_started: float | None) -> None:
         self.processes[attempt_id] = (pid, pid_started)
 
+    def attempt(self, attempt_id: str) -> Attempt:
+        ended = self.ended.get(attempt_id)
+        fields: dict[str, Any] = {"run": RunKey("d", "r"), "key": TaskKey("t"), "try_number": 1, "version": 1}
+        owner = "another" if attempt_id in self.taken else "tester"
+        state = "ended" if ended else "running"
+        return Attempt(attempt_id=attempt_id, state=state, owner=owner, outcome=ended, **fields)
+
     def heartbeat(self, attempt_ids: list[str], *, owner: str, lease: timedelta, now: datetime) -> list[str]:
         if self.down:
             self.failed_heartbeats += 1
             raise ConnectionError("the store is down")
         self.heartbeats += 1
-        return [attempt_id for attempt_id in attempt_ids if attempt_id in self.lost]
+        return [attempt_id for attempt_id in attempt_ids if attempt_id in {*self.restarting, *self.ended, *self.taken}]
 
     def xcom_push(self, attempt_id: str, key: str, value: str, *, now: datetime) -> None:
         if attempt_id in self.stale:

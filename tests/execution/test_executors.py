@@ -68,9 +68,10 @@ with DAG("sales", default_args={"retries": 1}) as dag:
 class Harness:
     """A DAG file, a store, and an executor of the kind under test."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, source: str = SOURCE, **options: Any) -> None:
         self.store = RecordingStore()
-        self.loaded = self.load(folder)
+        self.loaded = self.load(folder, source)
+        self.options = options
         self.spec = self.loaded.specs["sales"]
         self.task_api = TaskApi(store=self.store, secrets=SecretsChain([EnvironmentBackend({})]))  # type: ignore[arg-type]
         self.logs = LogFolder(folder / "logs")
@@ -78,8 +79,8 @@ class Harness:
         self.reports: list[Report] = []
 
     @staticmethod
-    def load(folder: Path) -> Loaded:
-        (folder / "sales.py").write_text(textwrap.dedent(SOURCE))
+    def load(folder: Path, source: str = SOURCE) -> Loaded:
+        (folder / "sales.py").write_text(textwrap.dedent(source))
         return load_source(folder / "sales.py", folder=folder)
 
     def sequential(self) -> SequentialExecutor:
@@ -88,7 +89,9 @@ class Harness:
     def local(self, folder: Path) -> LocalExecutor:
         process_pool = ProcessPoolOptions(environment=minimal_environment(os.environ))
         loading = LoadingOptions(dags_folder=str(folder))
-        options = SupervisorOptions(owner="tester", logs=self.logs, process_pool=process_pool, loading=loading)
+        options = SupervisorOptions(
+            owner="tester", logs=self.logs, process_pool=process_pool, loading=loading, **self.options
+        )
         return LocalExecutor(options, self.task_api, versions=self.version, parallelism=2)
 
     def version(self, dag_id: str, number: int) -> DagVersion:

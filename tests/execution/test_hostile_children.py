@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.core.attempt_events import Failed, Succeeded
+from nbflow.core.attempt_events import DispatchLost, Failed, Succeeded
 from nbflow.core.states import Cause
 from tests.execution.support import Harness, wait_for_exit
+from tests.gates import WAIT_AT, Gate
 
 pytestmark = pytest.mark.chaos
 
@@ -102,6 +103,18 @@ def hangs(rt):
     while True:
         signal.pause()
 
+def waits_at_gate(rt):
+    rt.xcom_push("pids", [os.getpid()])
+    wait_at(GATE)
+
+def waits_at_gate_and_exits(rt):
+    rt.xcom_push("pids", [os.getpid()])
+    wait_at(GATE)
+    os._exit(3)
+
+def kills_its_parent(rt):
+    os.kill(os.getppid(), signal.SIGKILL)
+
 def sends_unknown_request(rt):
     return rt._request("drop_all_tables", {})
 """
@@ -109,7 +122,8 @@ def sends_unknown_request(rt):
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    with Harness(tmp_path, SOURCE, grace_seconds=0.2) as harness:
+    source = f"{WAIT_AT}\nGATE = {str(tmp_path / 'gate')!r}\n{SOURCE}"
+    with Harness(tmp_path, source, grace_seconds=0.2) as harness:
         yield harness
         assert isinstance(harness.run("fine"), Succeeded)  # after each test, the next try still works
 
@@ -264,22 +278,78 @@ def test_a_cleared_try_is_reported_ended_when_its_process_has_exited(harness: Ha
 
 
 @pytest.mark.parametrize("victim", ["DAG fork server", "base fork server"])
-def test_tries_of_a_killed_fork_server_are_killed_and_reported(harness: Harness, victim: str) -> None:
+def test_tries_of_a_killed_fork_server_go_on(harness: Harness, tmp_path: Path, victim: str) -> None:
     import json
 
-    # Given a task that runs
+    # Given tasks of a DAG that run: one waits at a gate, the other will die by its own doing
+    with Gate(tmp_path / "gate") as gate:
+        waiting, dying = harness.submit("waits_at_gate"), harness.submit("waits_at_gate_and_exits")
+        harness.until(lambda: {(waiting, "pids"), (dying, "pids")} <= harness.store.xcoms.keys())
+        (pid,) = json.loads(harness.store.xcoms[waiting, "pids"])
+        victim_pid = parent_of(pid) if victim == "DAG fork server" else harness.executor.supervisor.base_pid
+        assert victim_pid is not None
+        # When the fork server above them is killed, and then another task of the DAG starts and leaves a daemon
+        os.kill(victim_pid, signal.SIGKILL)
+        assert wait_for_exit([victim_pid]) == []
+        harness.until(lambda: isinstance(harness.run("leaves_processes"), Succeeded))
+        # Then the tries go on to their own ends, and no process is left
+        gate.open()
+        assert isinstance(harness.end(waiting), Succeeded)
+        end = harness.end(dying)
+        assert (type(end), end.cause) == (Failed, Cause.PROCESS_DIED)
+        unknown = "its exit status is unknown, because its fork server had died before it"
+        assert end.error.endswith(unknown if victim == "DAG fork server" else "exit code 3")
+        assert wait_for_exit([pid]) == []
+
+
+def test_a_task_that_kills_its_parent_costs_no_try(harness: Harness, tmp_path: Path) -> None:
+    # Given a task that waits, and one of the same DAG that kills its parent process
+    with Gate(tmp_path / "gate") as gate:
+        waiting = harness.submit("waits_at_gate")
+        harness.until(lambda: (waiting, "pids") in harness.store.xcoms)
+        assert isinstance(harness.run("kills_its_parent"), Succeeded)
+        # When it is cancelled in the orphaned state, another try ends as it would have
+        hanging = harness.submit("hangs")
+        harness.until(lambda: bool(harness.ends(hanging)) or (hanging, "pids") in harness.store.xcoms)
+        assert not harness.ends(hanging) or isinstance(harness.ends(hanging)[0], DispatchLost)
+        harness.executor.cancel(hanging, reason="enough")
+        gate.open()
+        assert isinstance(harness.end(waiting), Succeeded)
+
+
+def test_an_orphaned_try_can_be_killed(harness: Harness) -> None:
+    import json
+
+    # Given a try whose fork server has died
     attempt_id = harness.submit("hangs")
     harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
     (pid,) = json.loads(harness.store.xcoms[attempt_id, "pids"])
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    victim_pid = parent if victim == "DAG fork server" else harness.executor.supervisor.base_pid
-    assert victim_pid is not None
-    # When the fork server above it is killed
-    os.kill(victim_pid, signal.SIGKILL)
-    end = harness.end(attempt_id)
-    # Then its try is reported, and its process has exited
-    assert (type(end), end.cause) == (Failed, Cause.PROCESS_DIED)
+    os.kill(parent_of(pid), signal.SIGKILL)
+    harness.until(lambda: isinstance(harness.run("fine"), Succeeded))
+    # When a user stops it
+    harness.executor.cancel(attempt_id, reason="ada stopped it")
+    # Then it ends for that reason
+    assert harness.end(attempt_id).error == "ada stopped it"
     assert wait_for_exit([pid]) == []
+
+
+@pytest.mark.parametrize("victim", ["DAG fork server", "base fork server"])
+def test_stop_leaves_no_orphaned_try(tmp_path: Path, victim: str) -> None:
+    import json
+
+    with Harness(tmp_path, SOURCE) as harness:
+        attempt_id = harness.submit("hangs")
+        harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+        (pid,) = json.loads(harness.store.xcoms[attempt_id, "pids"])
+        victim_pid = parent_of(pid) if victim == "DAG fork server" else harness.executor.supervisor.base_pid
+        assert victim_pid is not None
+        os.kill(victim_pid, signal.SIGKILL)
+        harness.until(lambda: isinstance(harness.run("fine"), Succeeded))
+    assert wait_for_exit([pid]) == []
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_daemon_that_a_running_try_may_use_is_not_killed(harness: Harness) -> None:

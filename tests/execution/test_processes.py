@@ -14,15 +14,18 @@ from typing import Any
 
 import pytest
 
-from nbflow.core.attempt_events import DispatchLost, Failed, Started, Succeeded
+from nbflow.core.attempt_events import DispatchLost, Failed, KilledToRestart, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.core.states import Cause
 from nbflow.execution.process_identity import process_started
 from nbflow.store.base import Attempt
 from tests.execution.support import NOW, ROOT, Harness, wait_for_exit
+from tests.gates import WAIT_AT, Gate
 
-SOURCE = """
+SOURCE = (
+    WAIT_AT
+    + """
 import os, signal, sys
 
 def fine(rt):
@@ -39,6 +42,19 @@ def hangs(rt):
     while True:
         signal.pause()
 
+def cleans_up(rt):
+    def terminate(number, frame):
+        raise RuntimeError("terminated")
+    signal.signal(signal.SIGTERM, terminate)
+    rt.xcom_push("pids", [os.getpid()])
+    try:
+        while True:
+            signal.pause()
+    finally:
+        rt.xcom_push("terminated", 1)
+        wait_at("GATE")
+        rt.xcom_push("cleaned", 1)
+
 def reads_secrets(rt):
     rt.set_variable("new", "1") if False else None
     connection = rt.get_connection("db")
@@ -48,6 +64,11 @@ def reads_secrets(rt):
 def modules(rt):
     return sorted(name for name in sys.modules if name.partition(".")[0] in ("sqlalchemy", "asyncio", "sqlite3"))
 """
+)
+
+
+def with_gate(folder: Path) -> str:
+    return SOURCE.replace('"GATE"', repr(str(folder / "gate")))
 
 
 @pytest.fixture
@@ -223,15 +244,58 @@ def test_children_hold_no_database_driver(harness: Harness) -> None:
 # ------------------------------------------------------------------------------------------------- leases and orphans
 
 
-def test_a_try_whose_lease_is_lost_is_killed(tmp_path: Path) -> None:
+def test_a_try_that_another_supervisor_has_taken_over_is_killed_at_once(tmp_path: Path) -> None:
     with Harness(tmp_path, SOURCE, heartbeat_seconds=0.05) as harness:
         attempt_id = harness.submit("hangs")
         harness.until(lambda: harness.started(attempt_id))
         # When the store no longer renews the lease of the attempt
-        harness.store.lost.add(attempt_id)
+        harness.store.taken.add(attempt_id)
         # Then its process is killed
         end = harness.end(attempt_id)
         assert (end.cause, end.error) == (Cause.HEARTBEAT_LOST, "the lease of the attempt was lost")
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled before the heartbeat", "found by the heartbeat"])
+@pytest.mark.parametrize("restart", [True, False], ids=["cleared", "marked"])
+def test_a_try_that_is_being_ended_has_its_whole_grace(tmp_path: Path, restart: bool, cancelled: bool) -> None:
+    # Given a task that cleans up when it is terminated
+    with Harness(tmp_path, with_gate(tmp_path), heartbeat_seconds=0.01) as harness, Gate(tmp_path / "gate") as gate:
+        attempt_id = harness.submit("cleans_up")
+        harness.until(lambda: (attempt_id, "pids") in harness.store.xcoms)
+        # When a user clears or marks it, and heartbeats follow (as in a shared store, also more cancels)
+        if restart:
+            harness.store.restarting.add(attempt_id)
+        else:
+            harness.store.ended[attempt_id] = Cause.MARKED_FAILED
+        if cancelled:
+            harness.executor.cancel(attempt_id, reason="ada", restart=restart)
+        harness.until(lambda: (attempt_id, "terminated") in harness.store.xcoms)
+        harness.executor.cancel(attempt_id, reason="ada", restart=restart)
+        since = harness.store.heartbeats
+        harness.until(lambda: harness.store.heartbeats > since + 3)
+        gate.open()
+        # Then its clean-up runs to its end
+        end = harness.end(attempt_id)
+        assert (attempt_id, "cleaned") in harness.store.xcoms
+        assert type(end) is (KilledToRestart if restart else Failed)
+
+
+def test_the_next_try_starts_when_the_process_of_the_ended_one_has_exited(tmp_path: Path) -> None:
+    # Given a task that a user has marked failed and that still cleans up
+    with Harness(tmp_path, with_gate(tmp_path), heartbeat_seconds=0.01) as harness, Gate(tmp_path / "gate") as gate:
+        first = harness.submit("cleans_up")
+        harness.until(lambda: (first, "pids") in harness.store.xcoms)
+        harness.executor.cancel(first, reason="ada")
+        harness.until(lambda: (first, "terminated") in harness.store.xcoms)
+        # When it is cleared and dispatched again
+        second = harness.submit("cleans_up", try_number=2)
+        since = harness.store.heartbeats
+        harness.until(lambda: harness.store.heartbeats > since + 3)
+        # Then the second try waits for the exit of the first
+        assert not harness.started(second)
+        gate.open()
+        harness.until(lambda: (second, "pids") in harness.store.xcoms)
+        assert harness.ends(first)
 
 
 def test_tries_are_killed_before_their_lease_expires_when_the_store_is_unreachable(tmp_path: Path) -> None:

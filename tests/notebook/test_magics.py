@@ -271,7 +271,7 @@ def test_the_verbs_that_show_a_failed_run(shell: Shell) -> None:
     # Then all verbs show the failure
     assert run.state == "failed"
     assert shell.run("%dag why a").data == {"bad": "ValueError: no"}
-    assert run.why("bad").data == {"bad": "Its code raised."}
+    assert run.why("bad").data == {"bad": "Its code raised: ValueError: no."}
     assert {name: row.state for name, row in run.tasks.data.items()} == {"good": "success", "bad": "failed"}
     assert shell.run("%dag show a --run last").key == run.key
     assert [row.run_id for row in shell.run("%dag runs a")] == [run.run_id]

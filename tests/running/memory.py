@@ -168,8 +168,10 @@ class MemoryRuntime:
         return run
 
 
-def attempt(dag: Any, task_id: str, runtime: MemoryRuntime, **workload: Any) -> Outcome:
-    """Run one try of a task of ``dag``."""
+def attempt(
+    dag: Any, task_id: str, runtime: MemoryRuntime, *, options: Mapping[str, Any] = {}, **workload: Any
+) -> Outcome:
+    """Run one try of a task of ``dag``, with these options of ``run_try``."""
     runtime.task_id, runtime.map_index = task_id, workload.get("map_index", -1)
     fields = {"attempt_id": "a1", "run": runtime.run, "task_id": task_id, **workload}
-    return run_try(dag, dag.task_dict[task_id], Workload(**fields), runtime)
+    return run_try(dag, dag.task_dict[task_id], Workload(**fields), runtime, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -30,7 +31,6 @@ from tests.running.memory import MONDAY, MemoryRuntime, attempt
 
 NOW = MONDAY + timedelta(days=1)
 COMMON: dict[str, Any] = {"attempt_id": "a1", "at": NOW, "started_at": NOW}
-FINAL = {**COMMON, "retry": False}
 
 
 class Mute(Exception):
@@ -60,7 +60,7 @@ def raising(error: BaseException) -> Any:
         (AirflowSensorTimeout("late"), Failed(**COMMON, error="AirflowSensorTimeout: late", retry=False)),
         (
             AirflowTaskTerminated("end"),
-            Failed(**FINAL, cause=Cause.KILLED, error="AirflowTaskTerminated: end"),
+            Failed(**COMMON, error="AirflowTaskTerminated: end"),
         ),
         (AirflowSkipException("not today"), SkippedItself(**COMMON, message="not today")),
         (AirflowRescheduleException(NOW + timedelta(hours=1)), Rescheduled(**COMMON, until=NOW + timedelta(hours=1))),
@@ -195,6 +195,42 @@ def test_a_keyboard_interrupt_reaches_the_caller_after_on_kill(dag: DAG, runtime
     with pytest.raises(KeyboardInterrupt):
         attempt(dag, "t", runtime)
     assert killed == ["t"]
+
+
+@pytest.mark.parametrize("where", ["task", "callback"])
+def test_a_keyboard_interrupt_in_a_process_of_its_own_is_an_exception_like_others(
+    dag: DAG, runtime: MemoryRuntime, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr("nbflow.execution.task_runner.setup_logging", lambda level: None)
+    # Given a task that raises KeyboardInterrupt, or whose callback does, in a process that no terminal interrupts
+    calls = []
+
+    def interrupt(context: Any) -> None:
+        calls.append(context["ti"].state)
+        raise KeyboardInterrupt("stop")
+
+    function = raising(KeyboardInterrupt("stop")) if where == "task" else lambda: None
+    callbacks: dict[str, Any] = {"on_retry_callback": interrupt, "on_success_callback": interrupt}
+    PythonOperator(task_id="t", python_callable=function, retries=1, **callbacks)
+
+    # When its first of two tries runs
+    outcome = attempt(dag, "t", runtime, max_tries=1, options={"own_process": True})
+
+    # Then it fails and may be retried, as for any exception; its callback changes nothing
+    expected = Failed(**COMMON, error="KeyboardInterrupt: stop") if where == "task" else Succeeded(**COMMON)
+    assert (outcome.event, calls) == (expected, ["up_for_retry" if where == "task" else "success"])
+
+
+def test_a_sigterm_that_nbflow_did_not_send_fails_the_try_as_the_death_of_its_process(
+    dag: DAG, runtime: MemoryRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbflow.execution.task_runner.setup_logging", lambda level: None)
+    PythonOperator(task_id="t", python_callable=lambda: signal.raise_signal(signal.SIGTERM))
+
+    event = attempt(dag, "t", runtime, options={"own_process": True}).event
+
+    error = "AirflowTaskTerminated: the task received SIGTERM, which nbflow did not send"
+    assert event == Failed(**COMMON, cause=Cause.PROCESS_DIED, error=error)
 
 
 def test_the_log_shows_the_traceback_of_user_code(

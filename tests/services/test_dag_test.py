@@ -7,11 +7,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nbflow import DAG, task, task_group
-from nbflow.core.snapshot import TaskKey
-from nbflow.core.states import RunState
+from nbflow.core.run_changes import new_run
+from nbflow.core.snapshot import INLINE, Run, TaskKey
+from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.core.timetables import DataInterval, Timetable
+from nbflow.errors import NbflowError
 from nbflow.operators.empty import EmptyOperator
-from nbflow.services.dag_test import run_test
+from nbflow.services.dag_test import run_inline, run_test
+from nbflow.sources.loading import load_source
+from nbflow.store.base import Job
 
 
 def states(app, run):
@@ -90,6 +94,96 @@ def test_the_run_of_an_interrupted_test_is_failed(memory_app):
 
     (run,) = memory_app.store.runs("d")
     assert (run.state, states(memory_app, run)) == (RunState.FAILED, {"t": "failed"})
+    # And the history names no user
+    ends = [event for event in memory_app.store.events(run=run.key) if event.target == "failed"]
+    assert [event.cause for event in ends] == [Cause.RUN_ABANDONED, RunCause.ABANDONED]
+    assert {event.detail["reason"] for event in ends} == {"KeyboardInterrupt ended it"}
+
+
+def test_a_task_of_a_test_run_is_cleared_and_runs_again_in_a_scheduler(stage):
+    # Given a test run of a stored DAG version, whose task fails the first time
+    stage.write(
+        "d.py",
+        """
+        from pathlib import Path
+        from nbflow import DAG, task
+        with DAG("d", schedule=None, is_paused_upon_creation=True) as dag:
+            @task
+            def t():
+                if not Path(__file__).with_name("good").exists():
+                    raise ValueError("no")
+            t()
+        """,
+    )
+    stage.process()
+    version = stage.store.version("d")
+    dag = load_source(stage.folder / "d.py", folder=stage.folder).dags[0]
+    run = run_inline(stage.app, dag, None, {}, version=version)
+    assert run.state is RunState.FAILED
+    stage.write("good", "")
+
+    # When its task is cleared, although the DAG is paused
+    assert stage.ops.clear(run.key, ["t"]) == [TaskKey("t")]
+
+    # Then a scheduler runs it again
+    assert stage.run_to_end(run.key) == {"t": "success"}
+
+
+def test_clearing_a_test_run_whose_process_has_died_ends_and_reopens_it(stage):
+    # Given a test run that its process has left running
+    stage.write("d.py", "from nbflow import DAG, task\nwith DAG('d', schedule=None): task(task_id='t')(print)()\n")
+    stage.process()
+    version = stage.store.version("d")
+    now = stage.app.clock.now()
+    run = Run(dag_id="d", run_id="r", run_after=now, version=version.number, triggered_by=f"{INLINE}dead")
+    stage.store.apply([new_run(version.spec, run, now)], actor="test")
+    job = Job(job_id="dead", kind="inline", hostname="h", pid=1, started_at=now, heartbeat_at=now, ended_at=now)
+    stage.store.put_job(job)
+    # When a user clears it
+    assert stage.ops.clear(run.key) == [TaskKey("t")]
+    # Then a scheduler runs it
+    assert stage.run_to_end(run.key) == {"t": "success"}
+
+
+def test_a_test_run_whose_source_is_not_stored_runs_again_on_the_newest_version(stage):
+    # Given a test run of a DAG object, and a file of the same DAG
+    with DAG("d", schedule=None) as dag:
+        task(task_id="t")(lambda: None)()
+    stage.write("d.py", "from nbflow import DAG, task\nwith DAG('d', schedule=None): task(task_id='t')(print)()\n")
+    stage.process()
+    run = run_test(dag, logical_date="2024-01-31", app=stage.app)
+    # When its task is cleared
+    assert stage.ops.clear(run.key, ["t"]) == [TaskKey("t")]
+    # Then a scheduler runs it again
+    assert stage.run_to_end(run.key) == {"t": "success"}
+
+
+def test_clearing_a_test_run_of_which_no_source_is_stored_is_refused_with_the_way_out(memory_app):
+    with DAG("d", schedule=None) as dag:
+        task(task_id="t")(lambda: None)()
+    run = run_test(dag, logical_date="2024-01-31", app=memory_app)
+
+    with pytest.raises(NbflowError, match="is a test run whose process has ended") as refusal:
+        memory_app.operations("user:ada").clear(run.key, ["t"])
+
+    assert "nbflow dags test d 2024-01-31T00:00:00+00:00 -S " in refusal.value.hint
+    assert states(memory_app, run) == {"t": "success"}
+
+
+def test_marking_a_task_of_a_test_run_does_not_reopen_it(memory_app):
+    with DAG("d", schedule=None) as dag:
+
+        @task
+        def fails():
+            raise ValueError("no")
+
+        fails() >> EmptyOperator(task_id="after")
+    run = run_test(dag, app=memory_app)
+
+    memory_app.operations("user:ada").mark_tasks(run.key, [TaskKey("fails")], TaskState.SUCCESS)
+
+    assert states(memory_app, run) == {"fails": "success", "after": "upstream_failed"}
+    assert memory_app.store.run(run.key).state is RunState.FAILED
 
 
 def test_a_conf_that_does_not_match_the_params_is_refused_before_a_run_is_created(memory_app):

@@ -340,6 +340,15 @@ OPTIONS = {
     "core.killed_task_cleanup_time": Row(
         value="7", observe=supervisor_option("grace_seconds"), default=60.0, changed=7.0
     ),
+    "core.callback_timeout": Row(
+        value="7",
+        observe=lambda home: (
+            processor_worker(home).callbacks.seconds,
+            supervisor_option("limits")(home)["callback_seconds"],
+        ),
+        default=(60.0, 60.0),
+        changed=(7.0, 7.0),
+    ),
     "core.dagbag_import_timeout": Row(
         value="7",
         observe=lambda home: (processor_worker(home).parser.seconds, process_pool_option("load_seconds")(home)),

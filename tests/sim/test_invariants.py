@@ -29,7 +29,7 @@ def world() -> World:
 
 def event(**changes: Any) -> TaskEvent:
     values = {"source": "running", "target": "success", "cause": "succeeded", "attempt_id": "a1", "key": T0, **changes}
-    return TaskEvent(seq=99, run=RUN, actor="test", at=START + timedelta(hours=1), **values)
+    return TaskEvent(seq=99, run=RUN, at=START + timedelta(hours=1), **{"actor": "test", **values})
 
 
 def observations(world: World) -> inv.Observations:
@@ -53,6 +53,9 @@ def test_a_valid_event_breaks_no_invariant(world: World) -> None:
         (4, {"source": "queued"}),
         (4, {"key": None, "source": "queued", "target": "running", "cause": "slot_free"}),
         (5, {"key": None, "source": "", "target": "queued", "cause": "created"}),
+        (35, {"cause": "marked_success", "actor": "scheduler"}),
+        (35, {"cause": "rule_fails", "detail": {"roots": {"t9": "failed"}}}),
+        (35, {"cause": "rule_fails", "detail": {}}),
     ],
 )
 def test_an_invalid_event_is_a_breach(world: World, number: int, changes: dict[str, Any]) -> None:
@@ -131,5 +134,5 @@ def test_each_check_states_its_promise_in_a_sentence() -> None:
     checks = [check for table in (inv.EVENT, inv.COMMIT, inv.IDLE, inv.DRAINED) for check in table.values()]
     assert all((check.__doc__ or "").endswith((".", ").")) for check in checks)
     assert {*inv.EVENT, *inv.COMMIT, *inv.IDLE, *inv.DRAINED} == {
-        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 19, 21, 24, 26, 27, 31)
+        *(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 19, 21, 24, 26, 27, 31, 35)
     }

@@ -145,7 +145,11 @@ def test_the_same_reasons(command: Command) -> None:
     assert len(listed) == 2
     # And no task waits in a run that has ended
     assert command("why", "failing") == []
-    assert notebook.why("failing").data == {"wrong": "ValueError: no such customer"}
+    assert notebook.why("failing").data == {
+        "wrong": "ValueError: no such customer",
+        "after": "`wrong` failed (ValueError: no such customer); `all_success` needs it: "
+        "all upstream tasks must succeed.",
+    }
 
 
 def test_the_same_next_runs(command: Command) -> None:
