@@ -49,6 +49,8 @@ class Follower:
             [sys.executable, "-m", "nbflow", "logs", *words, "-f"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            # A shell starts its background jobs with SIGINT ignored, and so all their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         self.title = self.process.stderr.readline()
         self.lines: list[str] = []
