@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from bench.figures import Figure, load, report, save, table
+from bench.harness import Bench
 from bench.machine import describe
-from bench.stores import postgres
-from bench.world import Bench
+from bench.postgres_databases import postgres
+from bench.results import Figure, load, report, save, table
 from tests.servers import chromium
 
 ROWS = (
-    "parallel", "in_process", "chain", "backfill", "starts", "parsing", "daemons", "history", "layout", "masking",
-    "widget",
+    "parallel", "in_process", "chain", "backfill", "process_starts", "parsing", "idle_processes", "history", "layout",
+    "masking", "widget",
 )  # fmt: skip
 """Modules of this package, in the order of the table."""
 RESULTS = Path(__file__).with_name("results")

@@ -6,8 +6,8 @@ import gc
 import time
 from datetime import UTC, datetime, timedelta
 
-from bench.figures import Figure
-from bench.world import DAYS, Bench, Engine
+from bench.harness import DAYS, Bench, Engine
+from bench.results import Figure
 
 FIRST = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import median
 
-from bench.figures import Figure
-from bench.world import CHAIN, Bench, Engine, Home
+from bench.harness import CHAIN, Bench, Engine, Home
+from bench.results import Figure
 
 MAX_GAP_MS = {"sqlite": 5.0, "postgres": 8.0}
 

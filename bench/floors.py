@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.world import PARALLEL_TASKS
+from bench.harness import PARALLEL_TASKS
 
 COMMITS_PER_TASK = 3
 BATCH = 64
@@ -27,7 +27,7 @@ IN_PROCESS_FLOOR = (
 # Runs in a separate interpreter, whose memory is like that of the fork server.
 _FORKS = """
 import gc, os, sys, time
-from nbflow.execution.user_code import nbflow_user_code
+from nbflow.execution.fork_server_main import nbflow_user_code
 from nbflow.sources.loading import load_source
 nbflow_user_code()
 loaded = load_source(sys.argv[1], folder=sys.argv[3])

@@ -7,8 +7,8 @@ import time
 from statistics import median
 
 from bench.chain import measure_gaps
-from bench.figures import Figure
-from bench.world import CHAIN, Bench, Engine, Home
+from bench.harness import CHAIN, Bench, Engine, Home
+from bench.results import Figure
 
 TASKS_PER_RUN = 50
 MAX_FLOOR_RATIO = 1.1

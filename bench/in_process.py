@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import time
 
-from bench.figures import Figure
 from bench.floors import IN_PROCESS_FLOOR, in_process_floor
-from bench.world import PARALLEL_TASKS, Bench, Home
+from bench.harness import PARALLEL_TASKS, Bench, Home
+from bench.results import Figure
 
 
 def measure(bench: Bench) -> list[Figure]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 
-from bench.figures import Figure
-from bench.graphs import GRAPHS
-from bench.world import Bench
+from bench.harness import Bench
+from bench.layout_graphs import GRAPHS
+from bench.results import Figure
 
 TARGETS = {300: 0.2}
 """Number of nodes -> maximum seconds, for a graph of any shape."""

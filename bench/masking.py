@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 
-from bench.figures import Figure
-from bench.world import Bench
+from bench.harness import Bench
+from bench.results import Figure
 
 SECRETS = ["correct horse battery", "-----BEGIN KEY-----\nMIIEvQ\nIBADAN\n-----END KEY-----", "ab", "fox"]
 FLOOR = "one search for each form of a secret in the text, by str.find"

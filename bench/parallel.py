@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bench.figures import Figure
 from bench.floors import PROCESS_FLOOR, process_floor
-from bench.world import PARALLEL_TASKS, Bench
+from bench.harness import PARALLEL_TASKS, Bench
+from bench.results import Figure
 
 
 def measure(bench: Bench) -> list[Figure]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.figures import Figure
-from bench.world import MAX_SECONDS, Bench, Home
+from bench.harness import MAX_SECONDS, Bench, Home
+from bench.results import Figure
 
 FILE = """
 from datetime import datetime

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.figures import Figure
-from bench.world import Bench
+from bench.harness import Bench
+from bench.results import Figure
 
 TASKS = 300
 FRAME_MS = 16.0

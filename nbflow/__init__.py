@@ -34,6 +34,7 @@ _EXPORTS: dict[str, str] = {
     "TriggerRule": "nbflow.core.trigger_rules",
     "Connection": "nbflow.connections",
     "Variable": "nbflow.variables",
+    "glue": "nbflow.operators.notebook_results",
 }
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from nbflow.authoring.xcomarg import XComArg as XComArg
     from nbflow.connections import Connection as Connection
     from nbflow.core.trigger_rules import TriggerRule as TriggerRule
+    from nbflow.operators.notebook_results import glue as glue
     from nbflow.variables import Variable as Variable
 
 __all__ = ["__version__", *_EXPORTS]
@@ -71,14 +73,14 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """``%load_ext nbflow``."""
-    from nbflow.entry_points import load
+    from nbflow.surface_entry_points import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """``%unload_ext nbflow``."""
-    from nbflow.entry_points import unload
+    from nbflow.surface_entry_points import unload
 
     unload(shell)
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from nbflow.entry_points import main
+from nbflow.surface_entry_points import main
 
 if __name__ == "__main__":
     sys.exit(main())

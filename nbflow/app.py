@@ -30,12 +30,12 @@ from nbflow.store.secrets_backend import StoreProvider
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions
     from nbflow.authoring.dag import DAG
-    from nbflow.authoring.task_runtime import Workload
+    from nbflow.authoring.workload import Workload
     from nbflow.core.plan import Callback
     from nbflow.core.snapshot import Run, RunKey
     from nbflow.execution.executors.base import Executor
     from nbflow.execution.task_api import TaskApi
-    from nbflow.services.custom_timetables import TimetableClient
+    from nbflow.services.custom_timetable_runs import TimetableClient
     from nbflow.services.dag_processor import DagProcessor
     from nbflow.services.operations import Operations
     from nbflow.services.scheduler import Scheduler
@@ -95,7 +95,7 @@ class App:
 
     def timetable_client(self) -> TimetableClient:
         """The client that computes the runs of custom timetables, in subprocesses."""
-        from nbflow.services.custom_timetables import TimetableClient
+        from nbflow.services.custom_timetable_runs import TimetableClient
         from nbflow.services.subprocess_jobs import SubprocessJobs
 
         core = self.settings.core
@@ -110,7 +110,7 @@ class App:
         )
 
     def _job_environment(self) -> dict[str, str]:
-        from nbflow.execution.child_environment import minimal_environment
+        from nbflow.execution.environment_allowlist import minimal_environment
 
         environment = minimal_environment(self.environ, self.settings.core.task_environment)
         return {**environment, "NBFLOW_HOME": str(self.settings.home)}
@@ -187,7 +187,7 @@ class App:
     def local_executor(self, owner: str) -> Executor:
         """An executor that runs tries in supervised processes on this machine."""
         from nbflow.execution.executors.local import LocalExecutor
-        from nbflow.execution.process_pool import ProcessPoolOptions
+        from nbflow.execution.fork_server_pool import ProcessPoolOptions
         from nbflow.execution.supervisor import SupervisorOptions
 
         core, scheduler = self.settings.core, self.settings.scheduler

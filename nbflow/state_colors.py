@@ -1,4 +1,4 @@
-"""Colours of states from ui/static/tokens.css, and their glyphs from ui/js/states.js.
+"""Colours of states from ui/static/tokens.css, and their glyphs from ui/js/state_glyphs.js.
 
 Browsers load the same two files, so that pictures and live views look the same. An SVG in an `<img>` cannot use the CSS
 variables of its page, so static pictures contain the values.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _UI = Path(__file__).parent / "ui"
 TOKENS_CSS = _UI / "static" / "tokens.css"
-STATES_JS = _UI / "js" / "states.js"
+STATES_JS = _UI / "js" / "state_glyphs.js"
 
 _DECLARATION = re.compile(r"--nf-([a-z_-]+):\s*(?:var\([^,()]+,\s*)?(#[0-9a-f]{6})\b")
 _GLYPHS = re.compile(r"GLYPHS = (\{.*?\});", re.DOTALL)

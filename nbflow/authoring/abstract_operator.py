@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
-from nbflow.authoring.default_args import argument_names
 from nbflow.authoring.edges import Linkable, link_tasks
+from nbflow.authoring.operator_signature import argument_names
 from nbflow.authoring.task_arguments import COMMON, HOOKS, OLD, unknown_argument, warn_deprecated
 from nbflow.authoring.xcomarg import PlainXComArg, XComArg, references
 from nbflow.core.identifiers import TASK_ID, check_id

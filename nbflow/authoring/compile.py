@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbflow.authoring.abstract_operator import AbstractOperator
 from nbflow.authoring.current_dag import Place, warn
-from nbflow.authoring.default_args import argument_names
 from nbflow.authoring.operator import BaseOperator
+from nbflow.authoring.operator_signature import argument_names
 from nbflow.authoring.params import check_params, warn_of_params
 from nbflow.authoring.params import to_spec as param_to_spec
 from nbflow.authoring.task_arguments import COMMON, KNOWN

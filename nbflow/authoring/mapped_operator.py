@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
-from nbflow.authoring.default_args import (
-    argument_names,
-    default_of,
-    defaults_for,
-    missing_arguments,
-    required_names,
-    resolve_dag_and_group,
-)
+from nbflow.authoring.default_args import defaults_for, resolve_dag_and_group
 from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
+from nbflow.authoring.operator_signature import argument_names, default_of, missing_arguments, required_names
 from nbflow.authoring.task_arguments import COMMON, HOOKS, OLD, STRUCTURE, unknown_argument
 from nbflow.errors import InvalidArgument
 

@@ -20,13 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nbflow.authoring import current_dag
 from nbflow.authoring.abstract_operator import AbstractOperator
-from nbflow.authoring.default_args import (
-    argument_names,
-    defaults_for,
-    missing_arguments,
-    resolve_dag_and_group,
-)
+from nbflow.authoring.default_args import defaults_for, resolve_dag_and_group
 from nbflow.authoring.mapped_operator import OperatorPartial
+from nbflow.authoring.operator_signature import argument_names, missing_arguments
 from nbflow.authoring.task_arguments import COMMON, KNOWN, STRUCTURE, unknown_argument
 from nbflow.authoring.xcomarg import references
 from nbflow.errors import InvalidArgument, InvalidDag, TaskDeferred

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, get_origin, get_type_hints, is_typeddict
 
 from nbflow.authoring.context import NAMES as CONTEXT_NAMES
 from nbflow.authoring.context import inside_a_task
-from nbflow.authoring.default_args import argument_names, resolve_dag_and_group
+from nbflow.authoring.default_args import resolve_dag_and_group
 from nbflow.authoring.edges import Linkable
 from nbflow.authoring.expand_input import DictOfLists, ExpandInput, ListOfDicts
 from nbflow.authoring.mapped_operator import MappedOperator, Partial
 from nbflow.authoring.operator import BaseOperator
+from nbflow.authoring.operator_signature import argument_names
 from nbflow.authoring.task_arguments import unknown_argument
 from nbflow.authoring.taskgroup import TaskGroupFactory
 from nbflow.authoring.xcomarg import PlainXComArg, XComArg

@@ -1,6 +1,6 @@
 """``ti`` and ``dag_run`` for task code: Airflow's attributes, made from plain data and a :class:`Runtime`.
 
-The objects have no database session. Their data comes from the :class:`~nbflow.authoring.task_runtime.Workload`;
+The objects have no database session. Their data comes from the :class:`~nbflow.authoring.workload.Workload`;
 everything else is a request to the runtime when it is used. Dates are pendulum DateTimes, created at the first use.
 
 ``xcom_pull`` follows Airflow 3: without ``task_ids`` it pulls the task's own XComs; a list of ids returns a list, with
@@ -18,7 +18,7 @@ from itertools import product
 from typing import Any, Literal
 
 from nbflow.authoring.context import Context, LazyValue, value_of
-from nbflow.authoring.task_runtime import Runtime, Workload
+from nbflow.authoring.workload import Runtime, Workload
 from nbflow.core.identifiers import XCOM_KEY, check_id
 from nbflow.core.snapshot import Run
 from nbflow.errors import AirflowException

@@ -14,8 +14,8 @@ from nbflow.cli.invocation import Call
 from nbflow.cli.terminal_command import OUTPUT, SUBDIR_ONLY, YES, run_and_print, terminal_command
 from nbflow.command_arguments import switch
 from nbflow.commands import command_named
+from nbflow.commands.backfills import airflow_2_backfill_plan, backfill_plan
 from nbflow.commands.base import Result
-from nbflow.commands.runs import airflow_2_backfill_plan, backfill_plan
 from nbflow.suggested_commands import START_SCHEDULER, suggest
 
 if TYPE_CHECKING:

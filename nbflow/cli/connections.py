@@ -16,7 +16,7 @@ from nbflow.commands.connections import FIELDS, format_of
 from nbflow.commands.options import HIDE_SENSITIVE, SHOW_VALUES
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError
-from nbflow.hooks import HOOKS
+from nbflow.hooks.connection_types import HOOKS
 from nbflow.secrets_masker import MASK
 
 COLUMNS = tuple(field.name for field in fields(Connection))

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from nbflow.cli.invocation import Call
     from nbflow.core.spec import DagSpec
     from nbflow.services.operations import Operations
+    from nbflow.sources.code_units import SourceError
     from nbflow.sources.loading import Loaded
-    from nbflow.sources.source_units import SourceError
     from nbflow.store.base import DagRow, DagVersion
 
 

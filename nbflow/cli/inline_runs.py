@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from nbflow.app import App
 from nbflow.core.states import RUN_FINISHED
 from nbflow.errors import NbflowError
-from nbflow.execution.task_log_format import LineFormatter
+from nbflow.execution.task_logging import LineFormatter
 from nbflow.suggested_commands import START_SCHEDULER
 
 if TYPE_CHECKING:

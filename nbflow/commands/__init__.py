@@ -36,8 +36,8 @@ from nbflow.errors import NbflowError, did_you_mean
 
 #: first word of a command -> modules of this package
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "dags": ("dags", "dag_files", "runs", "tasks", "processes"),
-    "backfill": ("runs",),
+    "dags": ("dags", "dag_files", "dag_runs", "backfills", "tasks", "processes"),
+    "backfill": ("backfills",),
     "tasks": ("tasks",),
     "states": ("tasks",),
     "logs": ("tasks",),

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
 
+from nbflow.core.catchup import plan_new_runs
 from nbflow.core.plan import Plan, merged
 from nbflow.core.run_changes import new_run
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import DagSpec
-from nbflow.core.timetable_runs import plan_new_runs
 from nbflow.core.timetables import DagRunInfo, DataInterval, TimeRestriction, Timetable
 from nbflow.core.wait_reasons import WaitReason
 

@@ -351,3 +351,8 @@ def _from_json(cls: type[Any], raw: Mapping[str, Any]) -> Any:
 
 def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def needs_previous_run(dag: DagSpec) -> bool:
+    """Whether a task of the DAG depends on the previous run."""
+    return any(task.depends_on_past or task.wait_for_downstream for task in dag.tasks.values())

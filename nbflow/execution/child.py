@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nbflow.authoring.task_runtime import Outcome, Progress, Workload
+from nbflow.authoring.workload import Outcome, Progress, Workload
 from nbflow.core.attempt_events import Failed
 from nbflow.core.states import Cause
 from nbflow.errors import NbflowError, StoreError

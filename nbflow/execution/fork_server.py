@@ -16,11 +16,11 @@ tells a child what to become.
 
 Rules:
 
-* **No secrets, no database.** :mod:`nbflow.execution.child_environment` makes the environment; nothing here imports the
-  metastore. Code that is being loaded may read variables and connections through the socket. A DAG fork server whose
-  loading did so is never forked (its memory holds the secret): each try loads the DAG again, in its own fork of the
-  base. The same holds when threads run after loading: a lock that a thread holds at the fork would never be released in
-  the child.
+* **No secrets, no database.** :mod:`nbflow.execution.environment_allowlist` makes the environment; nothing here imports
+  the metastore. Code that is being loaded may read variables and connections through the socket. A DAG fork server
+  whose loading did so is never forked (its memory holds the secret): each try loads the DAG again, in its own fork of
+  the base. The same holds when threads run after loading: a lock that a thread holds at the fork would never be
+  released in the child.
 * **One process group each.** Every process leads its own session and process group. The parent that reaps a child first
   kills the rest of the child's group, while the zombie still keeps the pid from being reused, and reports the exit only
   when the group is empty.
@@ -49,7 +49,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.execution.child import run_work
 from nbflow.execution.protocol import Channel, ConnectionClosed, ProtocolError
 from nbflow.execution.task_client import TaskClient, request_over_channel

@@ -40,7 +40,7 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core import attempt_events
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState

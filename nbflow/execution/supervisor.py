@@ -41,7 +41,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from nbflow.authoring.task_runtime import EXECUTION, Outcome
+from nbflow.authoring.workload import EXECUTION, Outcome
 from nbflow.core.attempt_events import DispatchLost, Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
@@ -49,9 +49,7 @@ from nbflow.core.states import Cause
 from nbflow.errors import NbflowError
 from nbflow.execution import protocol
 from nbflow.execution.executors.base import Report, Submission
-from nbflow.execution.logs import LogCopier, LogFile, LogFolder
-from nbflow.execution.process_identity import process_started
-from nbflow.execution.process_pool import (
+from nbflow.execution.fork_server_pool import (
     CORES,
     Allocation,
     ChildProcess,
@@ -61,6 +59,8 @@ from nbflow.execution.process_pool import (
     Source,
     respond_to,
 )
+from nbflow.execution.logs import LogCopier, LogFile, LogFolder
+from nbflow.execution.process_identity import process_started
 from nbflow.execution.selector_loop import EventLoop, TimerHandle
 from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now

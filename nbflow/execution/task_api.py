@@ -1,6 +1,6 @@
 """The task API: the supervisor's handlers for the requests of a task, a table over the store.
 
-Every request is handled for the :class:`~nbflow.authoring.task_runtime.Workload` that the supervisor itself sent, never
+Every request is handled for the :class:`~nbflow.authoring.workload.Workload` that the supervisor itself sent, never
 for an identity that a child claims. Writes carry the attempt id, and the store refuses those of an attempt that is no
 longer current. Arguments are JSON from a process that runs user code: arguments that do not fit are refused with an
 error that is raised in the task.
@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.connections import Connection
 from nbflow.core.identifiers import DAG_ID, RUN_ID, XCOM_KEY, is_valid_id
 from nbflow.core.snapshot import Run, RunKey, TaskKey
@@ -223,7 +223,7 @@ def _pack_run(run: Run | None) -> dict[str, Any] | None:
     return None if run is None else protocol.pack(run)
 
 
-#: One handler for each method of nbflow.authoring.task_runtime.Runtime (a test compares the two).
+#: One handler for each method of nbflow.authoring.workload.Runtime (a test compares the two).
 _HANDLERS: Mapping[str, Callable[..., Any]] = {
     "xcom_push": _xcom_push,
     "xcom_get": _xcom_get,

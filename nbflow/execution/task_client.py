@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nbflow import errors, serde
-from nbflow.authoring.task_runtime import Progress
+from nbflow.authoring.workload import Progress
 from nbflow.connections import Connection
 from nbflow.core.snapshot import Run
 from nbflow.execution import protocol
@@ -59,7 +59,7 @@ def request_over_channel(channel: Channel, attempt_id: str | None, kind: str, ar
 
 
 class TaskClient:
-    """A :class:`nbflow.authoring.task_runtime.Runtime` over ``request``. Secrets in responses are added to
+    """A :class:`nbflow.authoring.workload.Runtime` over ``request``. Secrets in responses are added to
     ``masker``."""
 
     def __init__(

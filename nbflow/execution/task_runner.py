@@ -1,5 +1,5 @@
-"""One try of one task: from the :class:`~nbflow.authoring.task_runtime.Workload` to the
-:class:`~nbflow.authoring.task_runtime.Outcome`.
+"""One try of one task: from the :class:`~nbflow.authoring.workload.Workload` to the
+:class:`~nbflow.authoring.workload.Outcome`.
 
 The steps, in Airflow's order: the context; the arguments of a mapped instance; the templates; ``on_execute_callback``;
 ``pre_execute``; ``execute`` (or the method that resumes a deferred task); ``post_execute``; the XComs; then the
@@ -17,7 +17,7 @@ Time limits
 -----------
 ``execution_timeout`` limits pre_execute, execute and post_execute; each callback has a limit of its own
 (``[core] callback_timeout``, only in a process of the try's own); storing XComs has none. The supervisor enforces the
-limits on the whole process group: it learns by :class:`~nbflow.authoring.task_runtime.Progress` when they begin and
+limits on the whole process group: it learns by :class:`~nbflow.authoring.workload.Progress` when they begin and
 end. In addition, a timer signal raises an exception here, if the try runs in its process's main thread, so that user
 code can clean up.
 
@@ -40,9 +40,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from nbflow.authoring.context import NEED_PENDULUM, parameters_of, running_in
-from nbflow.authoring.task_runtime import EXECUTION, Outcome, Progress, Runtime, Workload
 from nbflow.authoring.taskinstance import TASK_LOGGER, XCOM_RETURN_KEY, BranchChoice, SkipChoice, TaskInstance, plain
 from nbflow.authoring.templating import holds_template
+from nbflow.authoring.workload import EXECUTION, Outcome, Progress, Runtime, Workload
 from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.states import Cause
 from nbflow.error_hints import import_hint
@@ -61,7 +61,7 @@ from nbflow.errors import (
     UnmappableXComTypePushed,
     did_you_mean,
 )
-from nbflow.execution.task_log_format import masked_output, setup_logging
+from nbflow.execution.task_logging import masked_output, setup_logging
 from nbflow.secrets_backends import providing
 from nbflow.secrets_masker import Masker
 from nbflow.serde import encode
@@ -100,7 +100,7 @@ def run_try(
     """Run one try of ``task`` and return its outcome; exceptions of the task become events.
 
     ``own_process``: only this try runs in the process, so a SIGTERM is for the task (its ``on_kill`` is called)
-    and all logging goes to standard output, in the format of :mod:`nbflow.execution.task_log_format`.
+    and all logging goes to standard output, in the format of :mod:`nbflow.execution.task_logging`.
     Secrets that the task reads are masked by ``runtime.masker``. Raises KeyboardInterrupt, after ``on_kill``, unless
     ``own_process``.
     """

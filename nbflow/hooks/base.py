@@ -13,7 +13,7 @@ from typing import Any
 
 from nbflow.connections import Connection
 from nbflow.errors import AirflowException, did_you_mean
-from nbflow.hooks import HOOKS
+from nbflow.hooks.connection_types import HOOKS
 from nbflow.secrets_backends import get_connection
 
 

@@ -12,14 +12,14 @@ Modules:
 
     magics             registration and help of the magics
     completion         what Tab offers on the lines of magics and of ``!nbflow``
-    magic_parser       parses ``%dag VERB ...`` and calls the verb
+    dag_line_magic     parses ``%dag VERB ...`` and calls the verb
     verbs              the verbs of ``%dag`` as functions
     task_verbs         the verbs about the tasks of a run: states, why, logs, clear
     admin_verbs        the read-only verbs of ``%nbflow``: status, pools, variables, connections
     followed_log       ``%dag logs -f``
     commands           executes a command of :mod:`nbflow.commands` in this kernel
     displayable        ``Shown``: a value that displays itself
-    handles            ``RunHandle`` and ``BackfillHandle``
+    run_handles        ``RunHandle`` and ``BackfillHandle``
     session            the open NBFLOW_HOME and the DAGs of this kernel's cells
     cells              runs a ``%%dag`` cell (:mod:`nbflow.sources.notebooks` reads the cells of saved notebooks)
     dag_cell_output    the output of a ``%%dag`` cell
@@ -31,8 +31,8 @@ Modules:
 from __future__ import annotations
 
 from nbflow.notebook.displayable import Shown as Shown
-from nbflow.notebook.handles import BackfillHandle as BackfillHandle
-from nbflow.notebook.handles import RunHandle as RunHandle
+from nbflow.notebook.run_handles import BackfillHandle as BackfillHandle
+from nbflow.notebook.run_handles import RunHandle as RunHandle
 from nbflow.notebook.verbs import backfill as backfill
 from nbflow.notebook.verbs import clear as clear
 from nbflow.notebook.verbs import gantt as gantt

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from nbflow import errors
 from nbflow.errors import NbflowError
 from nbflow.notebook.error_display import CellError
+from nbflow.sources.code_units import SourceError
 from nbflow.sources.loading import Loaded, compiled, load_units, source_error
 from nbflow.sources.notebooks import Cell, DagSource, dag_sources, notebook_cells, shared_source, version_text
-from nbflow.sources.source_units import SourceError
 
 if TYPE_CHECKING:
     from nbflow.authoring.compile import CompileOptions

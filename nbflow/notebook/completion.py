@@ -16,7 +16,7 @@ from nbflow.commands import all_commands, magics
 from nbflow.commands.learning import names_of
 from nbflow.core.run_ids import LAST
 from nbflow.errors import NbflowError
-from nbflow.notebook.magic_parser import arguments_of
+from nbflow.notebook.dag_line_magic import arguments_of
 from nbflow.notebook.session import Session, current_session
 from nbflow.sources.cell_options import OPTIONS, SHARED
 

@@ -23,7 +23,7 @@ from nbflow.commands.base import Command
 from nbflow.error_hints import import_hint
 from nbflow.errors import NbflowError, did_you_mean
 from nbflow.notebook import admin_verbs
-from nbflow.notebook import magic_parser as lines
+from nbflow.notebook import dag_line_magic as lines
 from nbflow.notebook.cells import run_cell, run_shared
 from nbflow.notebook.commands import execute
 from nbflow.notebook.completion import complete

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nbflow.authoring.dag import DAG
 from nbflow.command_arguments import Values, values_of
 from nbflow.commands import command_named
+from nbflow.commands.backfills import backfill_plan
 from nbflow.commands.base import Result
 from nbflow.commands.context import Context
-from nbflow.commands.runs import backfill_plan
 from nbflow.commands.simulation import simulation
 from nbflow.core.backfill import Reprocess
 from nbflow.core.snapshot import Run
@@ -27,7 +27,7 @@ from nbflow.notebook.breakpoints import python_breakpoint_hook
 from nbflow.notebook.commands import command_function, context_of, execute_by_name
 from nbflow.notebook.displayable import Shown, display_bundle, execution_count
 from nbflow.notebook.error_display import one_line_errors, spell
-from nbflow.notebook.handles import BackfillHandle, RunHandle
+from nbflow.notebook.run_handles import BackfillHandle, RunHandle
 from nbflow.notebook.session import Session, current_session
 from nbflow.notebook.task_verbs import clear as clear
 from nbflow.notebook.task_verbs import logs as logs

@@ -1,7 +1,7 @@
 """Notebooks as tasks, run by papermill, and the operator of ``@task.notebook``.
 
 The executed notebook of every try is stored, with an HTML page that needs no network. The values that cells pass to
-:func:`nbflow.operators.glue.glue` become the task's result. The kernel is a subprocess, which ends with the task.
+:func:`nbflow.glue` become the task's result. The kernel is a subprocess, which ends with the task.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nbflow.config import Settings, make_private
 from nbflow.errors import AirflowException, MissingExtra
 from nbflow.execution.logs import safe_name
 from nbflow.operators.base import BaseOperator
-from nbflow.operators.glue import glued_results
+from nbflow.operators.notebook_results import glued_results
 from nbflow.operators.python import CallsFunction
 
 if TYPE_CHECKING:

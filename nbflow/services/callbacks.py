@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
+from nbflow.authoring.workload import Workload
 from nbflow.config import make_private
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import DagSpec

@@ -23,9 +23,9 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.timetables import DataInterval, RecordedTimetable, TimeRestriction
 from nbflow.errors import AirflowTimetableInvalid, shortened
 from nbflow.services.subprocess_jobs import JobResult, SubprocessJobs
+from nbflow.sources.code_units import SourceError
 from nbflow.sources.discovery import is_dag_file
 from nbflow.sources.loading import load_source
-from nbflow.sources.source_units import SourceError
 from nbflow.store.base import DagImportError
 
 

@@ -43,7 +43,7 @@ from nbflow.store.base import BackfillRow, DagVersion, Store
 from nbflow.suggested_commands import SEE_DAGS, nearest, suggest
 
 if TYPE_CHECKING:
-    from nbflow.services.custom_timetables import TimetableClient
+    from nbflow.services.custom_timetable_runs import TimetableClient
 
 APPLY_ATTEMPTS = 20
 """Maximum number of attempts while other processes change the same run: each stale plan means that the plan of another

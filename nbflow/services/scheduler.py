@@ -36,7 +36,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.clock import Clock
 from nbflow.config import Settings
 from nbflow.core.dispatch import RunLimits
@@ -55,15 +55,15 @@ from nbflow.core.scheduler_decision import (
     with_attempts,
 )
 from nbflow.core.snapshot import INLINE, Run, RunKey, Snapshot, TaskKey
+from nbflow.core.spec import needs_previous_run
 from nbflow.core.states import Cause, RunCause, TaskState
 from nbflow.errors import NbflowError, StalePlan, StoreError
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.services.background_heartbeat import BackgroundHeartbeat
+from nbflow.services.host_and_waiter import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.services.runs_set_aside import RunsSetAside
 from nbflow.services.scheduled_runs import RunCreator
-from nbflow.services.scheduler_ports import Host, SelectWaiter, ThisHost, Waiter
 from nbflow.store.base import Attempt, ChangeToken, Job, Store
-from nbflow.store.codec import needs_previous_run
 from nbflow.suggested_commands import STOP_SCHEDULER
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from nbflow.execution.child import limit_memory
 from nbflow.execution.fork_server import UserCode
 from nbflow.execution.fork_server import main as serve
-from nbflow.execution.process_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
+from nbflow.execution.fork_server_pool import ChildProcess, ProcessExit, ProcessPool, ProcessPoolOptions, respond_to
 from nbflow.execution.selector_loop import EventLoop
 
 _ROOT = str(Path(__file__).resolve().parents[2])
@@ -29,7 +29,7 @@ COMMAND = (sys.executable, "-P", "-c", _START)
 JOB_FUNCTIONS = {
     "parse": "nbflow.services.file_parsing:parse",
     "callback": "nbflow.services.callbacks:run_callbacks",
-    "timetable": "nbflow.services.custom_timetables:compute_runs",
+    "timetable": "nbflow.services.custom_timetable_runs:compute_runs",
 }
 """Kind of job -> its function, which the child calls."""
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from nbflow import serde
 from nbflow.authoring.context import running_in
 from nbflow.authoring.params import conf_as_json
-from nbflow.authoring.task_runtime import Outcome, Workload
 from nbflow.authoring.taskinstance import TaskInstance
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core.attempt_events import Deferred, Event, Failed, Rescheduled, SkippedItself, Succeeded
 from nbflow.core.run_ids import RunType, make_run_id
 from nbflow.core.snapshot import Run

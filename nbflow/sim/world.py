@@ -94,7 +94,7 @@ NO_BEATS = Beats(1e9, 1e9, 1e9, 1e9)
 
 @dataclass(slots=True)
 class SimulatedHost:
-    """A :class:`~nbflow.services.scheduler_ports.Host` of a simulated process."""
+    """A :class:`~nbflow.services.host_and_waiter.Host` of a simulated process."""
 
     hostname: str
     pid: int
@@ -110,7 +110,7 @@ class SimulatedHost:
 
 
 class SimulatedWaiter:
-    """A :class:`~nbflow.services.scheduler_ports.Waiter` that lets the other actors go on."""
+    """A :class:`~nbflow.services.host_and_waiter.Waiter` that lets the other actors go on."""
 
     def __init__(self, turns: Interleaver, store: Store, at_rest: Callable[[], None]) -> None:
         self._turns, self._store, self._at_rest = turns, store, at_rest

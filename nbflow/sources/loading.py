@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from nbflow.error_hints import error_hint
 from nbflow.errors import AirflowException, NbflowError
 from nbflow.secrets_backends import mask_given
-from nbflow.sources.source_units import Reader, SourceError, Unit
+from nbflow.sources.code_units import Reader, SourceError, Unit
 from nbflow.sources.version_files import bundle, read_text, real_file, same_on_disk, write_version
 
 if TYPE_CHECKING:

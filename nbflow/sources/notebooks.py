@@ -35,6 +35,7 @@ from nbflow.authoring.current_dag import Place
 from nbflow.authoring.dag import DAG, DagFactory
 from nbflow.errors import InvalidDag, NbflowError, did_you_mean
 from nbflow.sources.cell_options import CellMagic, parse_magic
+from nbflow.sources.code_units import SourceError, Unit
 from nbflow.sources.free_names import (
     BUILTINS,
     IPYTHON_NAMES,
@@ -44,7 +45,6 @@ from nbflow.sources.free_names import (
     read_code,
     unresolved,
 )
-from nbflow.sources.source_units import SourceError, Unit
 from nbflow.sources.unseen_dags import dag_names, unseen_dags
 
 _DAG_LINE = re.compile(r"%%dag(?:\s+(?P<rest>.*?))?\s*")

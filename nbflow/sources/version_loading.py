@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nbflow.authoring.compile import CompileOptions
+from nbflow.sources.code_units import SourceError
 from nbflow.sources.loading import Loaded, load_source
-from nbflow.sources.source_units import SourceError
 
 if TYPE_CHECKING:
     from nbflow.authoring.dag import DAG

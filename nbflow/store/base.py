@@ -160,6 +160,10 @@ class Pool:
     include_deferred: bool = False
 
 
+DEFAULT_POOL = Pool(name="default_pool", slots=128, description="Default pool")
+"""Airflow's default pool: it always exists, with 128 slots as in Airflow."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Counts of occupying (queued and running) task instances, for :func:`nbflow.core.dispatch.plan_dispatch`."""

@@ -35,7 +35,7 @@ from nbflow.core.spec import DagSpec
 from nbflow.core.states import LIVE, Cause, RunCause, TaskState, check_move, check_run_move
 from nbflow.errors import DagNotFound, DagRunAlreadyExists, StalePlan
 from nbflow.store.base import Attempt, Job
-from nbflow.store.codec import as_stored
+from nbflow.store.json_text import as_stored
 
 UNCLAIMED_LEASE_SECONDS = 60
 """Time after which an unclaimed attempt counts as lost. Submitting takes milliseconds; a minute covers an executor that

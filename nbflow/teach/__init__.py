@@ -4,9 +4,9 @@
     lab_registry        the labs, and the checks of each exercise
     lab                 a lab in a notebook: `lab.check(n)`
     content_folders     paths of labs, quizzes and notebooks, in a checkout and in a wheel
-    questions           reads and validates a quiz file
+    quiz                reads and validates a quiz file
     computed_answers    answers that the engine computes: states, trigger rules, timetables
-    quiz                answering a quiz: `quiz.answer(n, "b")`, the score
+    quiz_session        answering a quiz: `quiz.answer(n, "b")`, the score
     quiz_form           the interactive form (ipywidgets, from the lab extra)
     display             feedback as cell output
     progress            tries and passed exercises, in NBFLOW_HOME

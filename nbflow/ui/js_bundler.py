@@ -16,14 +16,14 @@ FOLDER = Path(__file__).parent
 MAX_BYTES = 60_000
 GRAPH_MODULES = (
     "dom.js",
-    "states.js",
+    "state_glyphs.js",
     "panel.js",
     "graph.js",
     "patches.js",
     "widget.js",
 )  # each after the modules that it imports
 
-_IMPORT = re.compile(r"^import \{[^}\n]*\} from \"\./[a-z]+\.js\";$", re.MULTILINE)
+_IMPORT = re.compile(r"^import \{[^}\n]*\} from \"\./[a-z_]+\.js\";$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function |const |let |class )", re.MULTILINE)
 _TOP_NAME = re.compile(r"^(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)

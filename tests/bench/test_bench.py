@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bench.__main__ import ROWS, measure
-from bench.figures import Figure, load, report, save, table
+from bench.harness import Bench
 from bench.machine import describe
-from bench.world import Bench
+from bench.results import Figure, load, report, save, table
 
 TINY = Bench(
     runs=1, stores=("sqlite",), tasks=3, chain=3, days=2, files=2, tasks_per_file=2, history=100, idle_seconds=0.1,
@@ -21,9 +21,9 @@ FIGURES = {
     "in_process": ["tasks/s"],
     "chain": ["ms", "ms"],
     "backfill": ["s"],
-    "starts": ["s", "s", "s"],
+    "process_starts": ["s", "s", "s"],
     "parsing": ["s", "s", "s"],
-    "daemons": ["s", "MiB", "% of a core"],
+    "idle_processes": ["s", "MiB", "% of a core"],
     "history": ["ms", "ms"],
     "layout": ["s", "s", "s", "s"],
     "masking": ["s", "s", "s"],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from nbflow.app import App
-from nbflow.entry_points import main
+from nbflow.surface_entry_points import main
 
 SALES = """
     from datetime import datetime

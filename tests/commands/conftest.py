@@ -58,9 +58,9 @@ def sales(app: App, home: Path) -> str:
 @pytest.fixture
 def magic(app: App) -> Iterator[Callable[[str], Any]]:
     """``magic("pause sales")``: the result of ``%dag pause sales``."""
-    from nbflow.notebook import magic_parser
+    from nbflow.notebook import dag_line_magic
     from nbflow.notebook.session import end_session
 
     end_session()
-    yield lambda line: magic_parser.call(*magic_parser.parse(line))
+    yield lambda line: dag_line_magic.call(*dag_line_magic.parse(line))
     end_session()

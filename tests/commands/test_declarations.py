@@ -15,7 +15,7 @@ from nbflow.commands import MODULES, all_commands, command_named, commands_of, m
 from nbflow.commands.base import Command
 from nbflow.commands.permissions import PERMISSIONS
 from nbflow.errors import NbflowError
-from nbflow.notebook import admin_verbs, magic_parser
+from nbflow.notebook import admin_verbs, dag_line_magic
 from nbflow.notebook.magics import MAGICS
 
 COMMANDS = list(all_commands().values())
@@ -75,10 +75,10 @@ def test_the_terminal_has_every_declared_command():
 
 def test_the_notebook_has_every_declared_verb():
     # Given the declared commands with a verb
-    for verb, command in magic_parser.VERBS.items():
+    for verb, command in dag_line_magic.VERBS.items():
         # Then %dag has them with all arguments
-        assert f"  {verb} " in magic_parser.help_text()
-        assert [argument.name for argument in magic_parser.arguments_of(verb)][: len(command.arguments)] == [
+        assert f"  {verb} " in dag_line_magic.help_text()
+        assert [argument.name for argument in dag_line_magic.arguments_of(verb)][: len(command.arguments)] == [
             argument.name for argument in command.arguments
         ]
 
@@ -98,15 +98,15 @@ def test_each_line_magic_is_made_of_declared_commands_and_the_other_way_round():
     # Then they are those of the declarations
     assert registered == {command.magic.partition(" ")[0] for command in COMMANDS if command.magic}
     # And each verb that a notebook implements or extends is declared
-    extended = {*magic_parser.OPTIONS, *(verb for verb, _ in magic_parser.DEFAULTS)}
-    assert {*magic_parser.CALLS, *extended} <= magics("%dag").keys()
+    extended = {*dag_line_magic.OPTIONS, *(verb for verb, _ in dag_line_magic.DEFAULTS)}
+    assert {*dag_line_magic.CALLS, *extended} <= magics("%dag").keys()
     assert admin_verbs.CALLS.keys() <= magics("%nbflow").keys()
     # And a cell magic runs no command: it defines a DAG
     assert [magic.name for magic in MAGICS if magic.kind == "cell"] == ["dag"]
 
 
 def test_a_command_without_a_function_is_implemented_by_each_of_its_surfaces():
-    implemented = {"%dag": magic_parser.CALLS.keys(), "%nbflow": admin_verbs.CALLS.keys()}
+    implemented = {"%dag": dag_line_magic.CALLS.keys(), "%nbflow": admin_verbs.CALLS.keys()}
     missing = [
         command.name
         for command in COMMANDS

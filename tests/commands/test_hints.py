@@ -23,7 +23,7 @@ from nbflow.commands import MODULES, all_commands, command_named, magics
 from nbflow.commands.surface_syntax import Surface, invocation, text_on
 from nbflow.core.wait_reasons import WaitReason
 from nbflow.errors import NbflowError
-from nbflow.notebook import magic_parser
+from nbflow.notebook import dag_line_magic
 from nbflow.notebook.error_display import red_line
 from nbflow.sources.cell_options import ARGUMENTS
 from nbflow.suggested_commands import SEE_DAGS, SuggestedCommand, suggest
@@ -130,11 +130,11 @@ def _parse_magic(line: str) -> None:
     """Parse the line of a magic. Raises UsageError."""
     magic, *words = shlex.split(line)
     if magic == "%dag":
-        magic_parser.parse(line.removeprefix("%dag "))
+        dag_line_magic.parse(line.removeprefix("%dag "))
         return
     commands = magics(magic)
     verb, rest = ("", words) if "" in commands else (words[0], words[1:])
-    Parser(magic, commands[verb].arguments, texts=magic_parser.NOTEBOOK).parse(rest)
+    Parser(magic, commands[verb].arguments, texts=dag_line_magic.NOTEBOOK).parse(rest)
 
 
 # --------------------------------------------------------------------------------------------------- commands in texts
@@ -189,8 +189,8 @@ PROSE = {"starts"}
 def _options(head: str, first: str, words: list[str]) -> set[str]:
     if head == "%%dag":
         return {flag for argument in ARGUMENTS for flag in argument.flags}
-    if head == "%dag" and first in magic_parser.VERBS:
-        return {flag for argument in magic_parser.arguments_of(first) for flag in argument.flags}
+    if head == "%dag" and first in dag_line_magic.VERBS:
+        return {flag for argument in dag_line_magic.arguments_of(first) for flag in argument.flags}
     if head == "nbflow" and first in GROUPS:
         name = f"{first} {words[1].strip('.,:;()')}" if len(words) > 1 else ""
         commands = {command.name: command for command in terminal_commands(first)}
@@ -201,7 +201,7 @@ def _options(head: str, first: str, words: list[str]) -> set[str]:
 
 def test_options_in_texts_of_the_notebook_exist():
     # Given every option in a text of the notebook
-    flags = {flag for verb in magic_parser.VERBS for arg in magic_parser.arguments_of(verb) for flag in arg.flags}
+    flags = {flag for verb in dag_line_magic.VERBS for arg in dag_line_magic.arguments_of(verb) for flag in arg.flags}
     flags |= {flag for argument in ARGUMENTS for flag in argument.flags} | {"--help"}
     options: dict[str, str] = {}
     for path, tree in _trees():

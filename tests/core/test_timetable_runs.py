@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbflow.core.timetable_runs import NewRuns, plan_new_runs, require_start_date
+from nbflow.core.catchup import NewRuns, plan_new_runs, require_start_date
 from nbflow.core.timetables import (
     ContinuousTimetable,
     DagRunInfo,

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.execution.fork_server import UserCode, main
 from nbflow.execution.task_client import TaskClient, utc_now

@@ -13,16 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.core.attempt_events import Event, Started
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.spec import DagSpec, TaskSpec
 from nbflow.errors import StaleAttempt
-from nbflow.execution.child_environment import minimal_environment
+from nbflow.execution.environment_allowlist import minimal_environment
 from nbflow.execution.executors.base import Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
+from nbflow.execution.fork_server_pool import ProcessPoolOptions
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import TaskApi
 from nbflow.secrets_backends import EnvironmentBackend, SecretsChain

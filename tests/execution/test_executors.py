@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.task_runtime import Runtime, Workload
+from nbflow.authoring.workload import Runtime, Workload
 from nbflow.core.attempt_events import Event, Failed, KilledToRestart, SkippedItself, Started, Succeeded
 from nbflow.core.snapshot import Run, RunKey, TaskKey
 from nbflow.core.states import Cause
 from nbflow.errors import ConnectionNotFound, DagNotFound
-from nbflow.execution.child_environment import minimal_environment
+from nbflow.execution.environment_allowlist import minimal_environment
 from nbflow.execution.executors.base import Executor, Report, Submission
 from nbflow.execution.executors.local import LocalExecutor
 from nbflow.execution.executors.sequential import SequentialExecutor
+from nbflow.execution.fork_server_pool import ProcessPoolOptions
 from nbflow.execution.logs import LogFolder
-from nbflow.execution.process_pool import ProcessPoolOptions
 from nbflow.execution.supervisor import SupervisorOptions
 from nbflow.execution.task_api import REQUESTS, RequestRefused, TaskApi
 from nbflow.execution.task_client import TaskClient, error_from_json, error_to_json

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.core.attempt_events import Started, Succeeded
 from nbflow.core.snapshot import Run
 from nbflow.core.spec import TaskSpec
 from nbflow.execution.executors.base import Submission
-from nbflow.execution.process_pool import CORES, ForkServerHandle
+from nbflow.execution.fork_server_pool import CORES, ForkServerHandle
 from nbflow.execution.selector_loop import EventLoop
 from tests.execution.support import NOW, Harness
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core import attempt_events as ev
 from nbflow.core.snapshot import Run
 from nbflow.core.states import Cause, RunState

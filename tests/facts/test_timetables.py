@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from nbflow.core.timetable_runs import require_start_date
+from nbflow.core.catchup import require_start_date
 from nbflow.core.timetables import (
     CronDataIntervalTimetable,
     CronTriggerTimetable,

@@ -62,7 +62,9 @@ STARTS: Mapping[str, Start] = {
     "dags test": command(
         "dags", "test", "d", "2024-01-05", "-S", "dags/d.py", needs={"asyncio", "croniter", "sqlalchemy"}
     ),
-    "a base fork server": Start(code="from nbflow.execution.user_code import nbflow_user_code\nnbflow_user_code()"),
+    "a base fork server": Start(
+        code="from nbflow.execution.fork_server_main import nbflow_user_code\nnbflow_user_code()"
+    ),
     "%load_ext nbflow": Start(
         code="from IPython.core.interactiveshell import InteractiveShell\n"
         "InteractiveShell.instance().run_line_magic('load_ext', 'nbflow')",

@@ -13,8 +13,8 @@ import pytest
 from nbflow.core.states import Cause, RunCause, RunState, TaskState
 from nbflow.errors import NbflowError
 from nbflow.live.feed import Feed
-from nbflow.notebook import handles
-from nbflow.notebook.handles import RunHandle
+from nbflow.notebook import run_handles
+from nbflow.notebook.run_handles import RunHandle
 from nbflow.notebook.session import Session, current_session
 from nbflow.store.base import Store
 from nbflow.views import fetch
@@ -83,12 +83,12 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> list[Displayed]:
     monkeypatch.setattr(
         "IPython.display.display", lambda mime, **_: (displayed.append(Displayed(mime)), displayed[-1])[1]
     )
-    show: Callable[..., None] = handles.LiveGraph.show
-    monkeypatch.setattr(handles.LiveGraph, "show", lambda self, **_: show(self, widgets=False))
+    show: Callable[..., None] = run_handles.LiveGraph.show
+    monkeypatch.setattr(run_handles.LiveGraph, "show", lambda self, **_: show(self, widgets=False))
     return displayed
 
 
-def follower_of(handle: RunHandle) -> handles._Follower:
+def follower_of(handle: RunHandle) -> run_handles._Follower:
     """The thread that follows the displayed run."""
     assert handle._follower is not None
     return handle._follower

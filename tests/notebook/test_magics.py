@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.notebook import magic_parser as lines
+from nbflow.notebook import dag_line_magic as lines
 from nbflow.notebook.session import current_session
 from tests.notebook.conftest import Shell, until
 from tests.notebook.notebooks import notebook

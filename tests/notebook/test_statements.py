@@ -15,7 +15,7 @@ from nbflow.authoring.task_decorators import task
 from nbflow.core.timetables import timetable_from_schedule
 from nbflow.notebook import grid, list_dags, runs, states, why
 from nbflow.notebook import test as run_dag_test
-from nbflow.notebook.handles import BackfillHandle
+from nbflow.notebook.run_handles import BackfillHandle
 from nbflow.notebook.session import current_session
 from tests.store.worlds import a_run, add, register, spec
 

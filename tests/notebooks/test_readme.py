@@ -51,7 +51,7 @@ def test_the_first_dag_loads_as_a_cell_of_a_notebook():
 
 
 def test_the_magics_that_it_shows_can_be_parsed():
-    from nbflow.notebook.magic_parser import parse
+    from nbflow.notebook.dag_line_magic import parse
 
     lines = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("%dag ")]
     assert len(lines) == 4

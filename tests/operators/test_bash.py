@@ -192,7 +192,7 @@ import os, sys
 os.setpgid(0, 0)
 from nbflow import DAG
 from nbflow.execution.task_runner import run_try
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.operators.bash import BashOperator
 from tests.running.memory import MemoryRuntime
 with DAG("d") as dag:

@@ -12,12 +12,12 @@ import nbformat
 import pytest
 
 from nbflow import DAG, task
-from nbflow.authoring.task_runtime import Workload
 from nbflow.authoring.taskinstance import TaskInstance
+from nbflow.authoring.workload import Workload
 from nbflow.core.attempt_events import Failed, Succeeded
 from nbflow.core.states import Cause
-from nbflow.operators.glue import GLUE_MIME, glued_results
 from nbflow.operators.notebook import NotebookOperator, PapermillOperator, failed_cell, write_html
+from nbflow.operators.notebook_results import GLUE_MIME, glued_results
 from nbflow.secrets_masker import Masker
 from tests.operators.test_bash import has_exited
 from tests.running.memory import MemoryRuntime, attempt
@@ -45,7 +45,7 @@ def test_a_notebook_runs_with_parameters_and_returns_results(
 ) -> None:
     source = a_notebook(
         tmp_path / "re{port}.ipynb",
-        "from nbflow.operators.glue import glue\nimport os",
+        "from nbflow import glue\nimport os",
         "glue('double', [n * 2, day])\nglue('where', os.path.basename(os.getcwd()), display=False)",
     )
 
@@ -108,7 +108,7 @@ def test_a_parameter_arrives_as_an_xcom_carries_it(
     exec(VALUES, values)
     parameters = {"g": values["VALUES"], "t": (1, 2), "nan": math.nan, "five": np.int64(5)}
     check = "glue('equal', [g == VALUES, t == (1, 2), nan != nan, five])\nglue('kind', type(g['tuple'][1]).__name__)"
-    glue = "from nbflow.operators.glue import glue\n"
+    glue = "from nbflow import glue\n"
     source = a_notebook(tmp_path / "p.ipynb", VALUES, glue + check, parameters="g = t = nan = five = 0")
     NotebookOperator(task_id="t", input_nb=source, parameters=parameters, html=False)
     # When the notebook runs
@@ -138,7 +138,7 @@ def test_a_cell_with_the_tag_raises_exception_may_raise(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
 ) -> None:
     # Given a notebook whose cell raises, as its tag allows
-    source = a_notebook(tmp_path / "r.ipynb", "1 / 0", "from nbflow.operators.glue import glue\nglue('ok', 1)")
+    source = a_notebook(tmp_path / "r.ipynb", "1 / 0", "from nbflow import glue\nglue('ok', 1)")
     notebook = nbformat.read(source, as_version=4)
     notebook.cells[2].metadata["tags"] = ["raises-exception"]
     nbformat.write(notebook, source)
@@ -179,7 +179,7 @@ def test_an_executed_notebook_holds_no_secret_and_only_its_owner_can_read_it(
     runtime.masker = Masker(["hunter2hunter2"])
     source = a_notebook(
         tmp_path / "report.ipynb",
-        "from nbflow.operators.glue import glue\nprint('the key', key)\nglue('key', key)\nraise ValueError(key)",
+        "from nbflow import glue\nprint('the key', key)\nglue('key', key)\nraise ValueError(key)",
     )
     NotebookOperator(task_id="t", input_nb=source, parameters={"key": "hunter2hunter2"})
     # When it has failed
@@ -239,7 +239,7 @@ def test_a_hostile_run_id_cannot_change_the_folder(
 def test_the_decorator_passes_the_returned_parameters(
     dag: DAG, runtime: MemoryRuntime, tmp_path: Path, notebooks: Path
 ) -> None:
-    source = a_notebook(tmp_path / "p.ipynb", "from nbflow.operators.glue import glue\nglue('n', n)")
+    source = a_notebook(tmp_path / "p.ipynb", "from nbflow import glue\nglue('n', n)")
     target = tmp_path / "out" / "p.ipynb"
 
     @task.notebook(input_nb=str(source), output_nb=str(target), html=False)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from nbflow import serde
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core.snapshot import Run, RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import DagNotFound, DagRunAlreadyExists

@@ -248,7 +248,7 @@ def test_nested_objects_with_template_fields_are_rendered_as_copies() -> None:
 
 
 def test_rendered_fields_are_stored_without_secrets(dag: DAG, runtime: MemoryRuntime) -> None:
-    from nbflow.authoring.task_runtime import Workload
+    from nbflow.authoring.workload import Workload
     from nbflow.execution.task_runner import run_try
 
     runtime.connections["db"] = Connection(conn_id="db", conn_type="postgres", login="u", password="correct-horse")

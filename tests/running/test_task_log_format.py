@@ -17,7 +17,7 @@ import pytest
 
 from nbflow import DAG
 from nbflow.authoring.context import OldNameWarning
-from nbflow.execution.task_log_format import setup_logging
+from nbflow.execution.task_logging import setup_logging
 from nbflow.operators.python import PythonOperator
 from tests.running.memory import MemoryRuntime, attempt
 
@@ -59,7 +59,7 @@ def test_prints_and_lines_of_a_try_keep_their_order() -> None:
         "import logging\n"
         "from nbflow import DAG\n"
         "from nbflow.execution.task_runner import run_try\n"
-        "from nbflow.authoring.task_runtime import Workload\n"
+        "from nbflow.authoring.workload import Workload\n"
         "from nbflow.operators.python import PythonOperator\n"
         "from tests.running.memory import MemoryRuntime\n"
         "logging.basicConfig(level='DEBUG')\n"

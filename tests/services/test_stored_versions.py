@@ -13,7 +13,7 @@ from nbflow.app import App
 from nbflow.cli.main import main
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import NbflowError
-from nbflow.execution import user_code
+from nbflow.execution import fork_server_main
 from nbflow.notebook.session import current_session, end_session
 from nbflow.services.callbacks import run_callbacks
 from nbflow.services.dag_processor import _ProcessorLoop
@@ -76,7 +76,7 @@ def of_the_local_executor(app: App, version: DagVersion, _: pytest.CaptureFixtur
         source = executor._supervisor._source(version)  # type: ignore[attr-defined]
     finally:
         executor.stop()
-    return user_code.load(_through_json(source.payload)).error
+    return fork_server_main.load(_through_json(source.payload)).error
 
 
 def of_a_callback(app: App, version: DagVersion, _: pytest.CaptureFixture[str]) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nbflow.sources.code_units import SourceError
 from nbflow.sources.discovery import find_dag_files, may_define_dag
 from nbflow.sources.loading import Loaded, load_source
-from nbflow.sources.source_units import SourceError
 
 DAG_FILE = """\
 from nbflow.authoring.dag import DAG

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.clock import VirtualClock
 from nbflow.config import Settings
 from nbflow.connections import Connection

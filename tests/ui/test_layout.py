@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.graphs import GRAPHS, Graph, scattered
+from bench.layout_graphs import GRAPHS, Graph, scattered
 from nbflow.ui.layout import Box, Edge, Group, Layout, Node, layout
 from tests.other_processes import printed
 
@@ -175,8 +175,8 @@ def test_an_invalid_graph_is_refused_with_its_error(
         layout(nodes, edges, groups)
 
 
-#: Graphs of bench/graphs.py -> the first digits of their layout's digest, from before an optimisation that changed no
-#: picture. After an intended change of pictures compute them again.
+#: Graphs of bench/layout_graphs.py -> the first digits of their layout's digest, from before an optimisation that
+#: changed no picture. After an intended change of pictures compute them again.
 PICTURES = {
     "chain of 300": "ea2995bc4b2b44b0",
     "fan of 300": "eab169c8a38aef2b",

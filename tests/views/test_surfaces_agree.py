@@ -14,11 +14,11 @@ import pytest
 from nbflow import notebook
 from nbflow.command_arguments import UsageError
 from nbflow.core.snapshot import Run
-from nbflow.entry_points import main
 from nbflow.errors import TaskNotFound
-from nbflow.notebook import admin_verbs, magic_parser
+from nbflow.notebook import admin_verbs, dag_line_magic
 from nbflow.notebook.magics import parse_nbflow_line
 from nbflow.notebook.session import current_session, end_session
+from nbflow.surface_entry_points import main
 from nbflow.views.base import plain
 from tests.store.worlds import register, spec
 
@@ -197,7 +197,7 @@ OUTCOMES = "simulate sales extract=fail,success extract.seconds=120 --start 2024
 
 def test_the_same_simulation(command: Command) -> None:
     # When both surfaces simulate two days with scripted outcomes
-    listed, simulated = command(*OUTCOMES.split()), magic_parser.call(*magic_parser.parse(OUTCOMES)).data
+    listed, simulated = command(*OUTCOMES.split()), dag_line_magic.call(*dag_line_magic.parse(OUTCOMES)).data
 
     # Then they show the same runs with the same tries
     assert [
@@ -218,7 +218,7 @@ def test_the_same_simulation(command: Command) -> None:
 def test_the_same_history_of_a_simulation(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     main([*OUTCOMES.split(), "--trace"])
 
-    shown = magic_parser.call(*magic_parser.parse(f"{OUTCOMES} --trace"))
+    shown = dag_line_magic.call(*dag_line_magic.parse(f"{OUTCOMES} --trace"))
 
     assert capsys.readouterr().out.rstrip() == shown.data.trace.rstrip()
     assert shown.data.trace.splitlines()[-1] in repr(shown)
@@ -239,7 +239,7 @@ def test_the_same_errors_of_a_simulation(command: Command, capsys: pytest.Captur
         assert main(["simulate", *line.split()]) == 2
         assert error in capsys.readouterr().err
         with pytest.raises(UsageError, match=re.escape(error)):
-            magic_parser.call(*magic_parser.parse(f"simulate {line}"))
+            dag_line_magic.call(*dag_line_magic.parse(f"simulate {line}"))
 
 
 @pytest.mark.parametrize("verb", ["why", "logs"])
@@ -251,7 +251,7 @@ def test_the_same_error_for_a_word_that_is_neither_a_task_nor_a_run(
     assert main([verb, "sales", "extrct"]) == 1
     assert error in capsys.readouterr().err
     with pytest.raises(TaskNotFound, match=re.escape(error)):
-        magic_parser.call(*magic_parser.parse(f"{verb} sales extrct"))
+        dag_line_magic.call(*dag_line_magic.parse(f"{verb} sales extrct"))
 
 
 def test_a_task_that_only_the_newest_run_has_is_found(command: Command) -> None:

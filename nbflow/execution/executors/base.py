@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nbflow.authoring.task_runtime import Workload
+from nbflow.authoring.workload import Workload
 from nbflow.core.attempt_events import Event
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.spec import TaskSpec

@@ -12,8 +12,8 @@ from datetime import datetime
 from nbflow.core.attempt_events import DispatchLost, Failed
 from nbflow.core.states import Cause
 from nbflow.execution.executors.base import Report, Submission
+from nbflow.execution.fork_server_pool import group_exists
 from nbflow.execution.process_identity import process_started
-from nbflow.execution.process_pool import group_exists
 from nbflow.execution.supervisor import Supervisor, SupervisorOptions
 from nbflow.execution.task_api import TaskApi
 from nbflow.execution.task_client import utc_now

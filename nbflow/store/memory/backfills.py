@@ -9,7 +9,7 @@ from datetime import datetime
 from nbflow.core.plan import Plan
 from nbflow.core.snapshot import RunKey
 from nbflow.store.base import BackfillRow
-from nbflow.store.codec import as_stored
+from nbflow.store.json_text import as_stored
 from nbflow.store.memory.runs_and_task_instances import Runs
 from nbflow.store.memory.tables import locked
 from nbflow.store.plan_effects import assign_backfill, touched_runs, utc

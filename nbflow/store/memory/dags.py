@@ -10,10 +10,10 @@ from nbflow.core.snapshot import RunKey
 from nbflow.core.states import RunState
 from nbflow.errors import NbflowError
 from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
-from nbflow.store.codec import dag_row, unscheduled_row, update_stored, with_digest
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 from nbflow.store.value_checks import check_spec
+from nbflow.store.version_rows import dag_row, unscheduled_row, update_stored, with_digest
 
 
 class Dags(Tables):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from nbflow.store.base import ChangeToken, Job
-from nbflow.store.codec import as_stored
+from nbflow.store.json_text import as_stored
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import is_start_or_end, utc
 

@@ -13,12 +13,12 @@ from typing import Any
 from nbflow.core.plan import Plan
 from nbflow.core.run_ids import RunType
 from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
-from nbflow.core.spec import DagSpec
+from nbflow.core.spec import DagSpec, needs_previous_run
 from nbflow.core.states import OCCUPYING, RUN_FINISHED, RunState, TaskState
 from nbflow.errors import DagRunAlreadyExists
 from nbflow.store.base import DEAD_AFTER, Attempt, Cursor, History, PendingCallback, TaskEvent, Usage
-from nbflow.store.codec import as_stored, clean_text, needs_previous_run
 from nbflow.store.history_cursor import Head, make_history, parse_cursor
+from nbflow.store.json_text import as_stored, clean_text
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import (
     DEFAULT_STORE_COLUMNS,

@@ -28,9 +28,9 @@ from nbflow.store.base import (
     Pool,
     TaskEvent,
 )
-from nbflow.store.codec import as_stored
 from nbflow.store.history_cursor import new_store_id
-from nbflow.store.memory.locks import Locks
+from nbflow.store.json_text import as_stored
+from nbflow.store.memory.transaction_locks import Locks
 from nbflow.store.plan_effects import UNIQUE_DATE_RUN_TYPES, StoreColumns
 
 P = ParamSpec("P")

@@ -7,8 +7,7 @@ from datetime import datetime
 
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError
-from nbflow.store.base import Pool
-from nbflow.store.codec import DEFAULT_POOL
+from nbflow.store.base import DEFAULT_POOL, Pool
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 from nbflow.store.value_checks import check_connection, check_pool, check_variable

@@ -10,7 +10,7 @@ from nbflow.core.identifiers import XCOM_KEY, check_id
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.errors import StaleAttempt
 from nbflow.store.base import Attempt
-from nbflow.store.codec import as_stored
+from nbflow.store.json_text import as_stored
 from nbflow.store.memory.tables import Tables, locked
 from nbflow.store.plan_effects import utc
 

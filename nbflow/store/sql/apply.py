@@ -29,7 +29,7 @@ from nbflow.core.snapshot import Instance, Run, RunKey, TaskKey
 from nbflow.core.states import TaskState
 from nbflow.errors import DagRunAlreadyExists, StalePlan
 from nbflow.store.base import Attempt
-from nbflow.store.codec import clean_text, dump_json
+from nbflow.store.json_text import clean_text, dump_json
 from nbflow.store.plan_effects import (
     Effects,
     RunRow,

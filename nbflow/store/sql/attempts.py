@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, select, text, update
 from nbflow.core.snapshot import RunKey, TaskKey
 from nbflow.core.states import TaskState
 from nbflow.store.base import Attempt
-from nbflow.store.codec import dump_json
+from nbflow.store.json_text import dump_json
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database

@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, DateTime, Dialect, Integer, String, Text, Typ
 from sqlalchemy.types import TypeEngine
 
 from nbflow.errors import UnreadableRow, shortened
-from nbflow.store.codec import dump_json
+from nbflow.store.json_text import dump_json
 from nbflow.store.plan_effects import utc
 
 

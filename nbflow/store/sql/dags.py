@@ -12,12 +12,13 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, text, updat
 
 from nbflow.errors import UnreadableRow
 from nbflow.store.base import DagImportError, DagLimits, DagRow, DagVersion
-from nbflow.store.codec import clean_text, dag_row, dump_json, read_spec, unscheduled_row, update_stored, with_digest
+from nbflow.store.json_text import clean_text, dump_json
 from nbflow.store.plan_effects import utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert
 from nbflow.store.value_checks import check_spec
+from nbflow.store.version_rows import dag_row, read_spec, unscheduled_row, update_stored, with_digest
 
 _DAG, _VERSION, _ERROR = t.dag, t.dag_version, t.import_error
 

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from nbflow.core.spec import DagSpec
 from nbflow.errors import UnstorableValue
 from nbflow.store.base import Box, ChangeToken
-from nbflow.store.codec import read_spec
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.column_types import UtcDateTime
 from nbflow.store.sql.compiled_statements import CompiledStatement, Write
 from nbflow.store.sql.dialects import dialect_of
+from nbflow.store.version_rows import read_spec
 
 SPEC_CACHE_SIZE = 500
 """Number of DAG specs that a store object caches."""

@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select, text, true, update
 
 from nbflow.core.snapshot import Instance, PreviousRun, Run, RunKey, Snapshot, TaskKey
-from nbflow.core.spec import DagSpec
+from nbflow.core.spec import DagSpec, needs_previous_run
 from nbflow.core.states import OCCUPYING, RunState, TaskState
 from nbflow.store.base import Cursor, History, TaskEvent, Usage
-from nbflow.store.codec import dump_json, needs_previous_run
 from nbflow.store.history_cursor import Head, make_history, parse_cursor
+from nbflow.store.json_text import dump_json
 from nbflow.store.plan_effects import lease_is_due, utc
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.database import Database

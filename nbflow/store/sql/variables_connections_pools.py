@@ -11,8 +11,8 @@ from sqlalchemy import Connection as Transaction
 
 from nbflow.connections import Connection
 from nbflow.errors import NbflowError, SecretsError
-from nbflow.store.base import Box, Pool
-from nbflow.store.codec import DEFAULT_POOL, dump_json
+from nbflow.store.base import DEFAULT_POOL, Box, Pool
+from nbflow.store.json_text import dump_json
 from nbflow.store.sql import tables as t
 from nbflow.store.sql.jobs_leases_audit import Jobs
 from nbflow.store.sql.upsert import upsert

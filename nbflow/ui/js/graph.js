@@ -2,7 +2,7 @@
 
 import { briefDuration, durationText, html, setAttribute, setText, svg } from "./dom.js";
 import { createPanel } from "./panel.js";
-import { GLYPHS, chip, glyph, drawnState } from "./states.js";
+import { GLYPHS, chip, glyph, drawnState } from "./state_glyphs.js";
 
 /**
  * @typedef {{ id: string, label: string, title: string, kind: string, mapped: boolean, members: string[],

@@ -1,7 +1,7 @@
 // The panel of one task, below the graph: why, log, attempts, and buttons for actions.
 
 import { html, setText } from "./dom.js";
-import { chip, drawnState } from "./states.js";
+import { chip, drawnState } from "./state_glyphs.js";
 
 /**
  * @typedef {{ label: string, name: string, args?: object, confirm?: string, refused?: string }} Action

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nbflow.authoring.dag import DAG
 from nbflow.authoring.task_decorators import task
-from nbflow.authoring.task_runtime import Outcome, Workload
+from nbflow.authoring.workload import Outcome, Workload
 from nbflow.core.snapshot import Run
 from nbflow.execution import fork_server, protocol
 from nbflow.execution.fork_server import UserCode
 from nbflow.execution.task_client import TaskClient, utc_now
-from nbflow.execution.task_log_format import setup_logging
+from nbflow.execution.task_logging import setup_logging
 from nbflow.execution.task_runner import Limits, feeds_mapping, preload_modules, run_try
 from nbflow.secrets_masker import Masker
 

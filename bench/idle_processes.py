@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.figures import Figure
-from bench.starts import NBFLOW
-from bench.world import CHAIN, DAYS, ONE, Bench, Home, process_tree
+from bench.harness import CHAIN, DAYS, ONE, Bench, Home, process_tree
+from bench.process_starts import NBFLOW
+from bench.results import Figure
 
 READY = "is ready"
 SETTLE_SECONDS = 1.0
@@ -37,10 +37,10 @@ def measure(bench: Bench) -> list[Figure]:
                     counts.append(len(process_tree(pid)))
         daemons = f"all daemons idle ({max(counts)} processes)"
         figures += [
-            Figure(row="daemons", what="cold start", store=store, unit="s", samples=tuple(starts), target=1.0),
-            Figure(row="daemons", what=f"{daemons}: PSS", store=store, unit="MiB", samples=tuple(memory), target=150.0),
+            Figure(row="idle_processes", what="cold start", store=store, unit="s", samples=tuple(starts), target=1.0),
+            Figure(row="idle_processes", what=f"{daemons}: PSS", store=store, unit="MiB", samples=tuple(memory), target=150.0),
             Figure(
-                row="daemons",
+                row="idle_processes",
                 what=f"{daemons}: CPU",
                 store=store,
                 unit="% of a core",

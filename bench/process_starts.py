@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.figures import Figure
 from bench.floors import start_floor
-from bench.world import ONE, Bench
+from bench.harness import ONE, Bench
+from bench.results import Figure
 
 NBFLOW = Path(sys.executable).with_name("nbflow")
 STARTS: Mapping[str, tuple[Sequence[str], float]] = {
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> list[Figure]:
             floor.append(start_floor())
     return [
         Figure(
-            row="starts",
+            row="process_starts",
             what=what,
             unit="s",
             samples=tuple(seconds[what]),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.stores import Postgres
+from bench.postgres_databases import Postgres
 
 if TYPE_CHECKING:
     from nbflow.app import App

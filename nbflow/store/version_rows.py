@@ -1,51 +1,16 @@
-"""Conversions that every store shares: values to JSON text, versions to rows."""
+"""A DAG version as every store writes and reads it: its digest, its spec, and the row of its DAG."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from nbflow.core.spec import DagSpec
-from nbflow.errors import SerializationError, UnreadableRow
-from nbflow.store.base import DagRow, DagVersion, Pool
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} is not a JSON value")
-
-
-_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))
-
-
-def dump_json(value: Any) -> str:
-    """JSON text, ASCII only (independent of the database's encoding); datetimes as ISO 8601, sets sorted.
-
-    Raises SerializationError for any other value that JSON cannot express.
-    """
-    try:
-        return _ENCODER.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SerializationError(f"The metastore stores JSON, and this value is not JSON: {error}.") from None
-
-
-def as_stored(value: Any) -> Any:
-    """The value as it is read back after :func:`dump_json` (tuples become lists, keys become text)."""
-    return json.loads(dump_json(value)) if value else value
-
-
-def clean_text(text: str) -> str:
-    """Text that every database accepts: Postgres refuses NUL, and UTF-8 cannot encode lone surrogates."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+from nbflow.errors import UnreadableRow
+from nbflow.store.base import DagRow, DagVersion
 
 
 def with_digest(version: DagVersion) -> DagVersion:
@@ -96,12 +61,3 @@ def read_spec(dag_id: str, stored: Any) -> DagSpec:
             f"The spec of DAG {dag_id} cannot be read ({type(error).__name__}: {error}).",
             hint="Another version of nbflow wrote it, or it was changed by hand.",
         ) from None
-
-
-def needs_previous_run(dag: DagSpec) -> bool:
-    """Whether a task of the DAG depends on the previous run."""
-    return any(task.depends_on_past or task.wait_for_downstream for task in dag.tasks.values())
-
-
-DEFAULT_POOL = Pool(name="default_pool", slots=128, description="Default pool")
-"""Airflow's default pool: it always exists, with 128 slots as in Airflow."""

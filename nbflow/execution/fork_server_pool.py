@@ -28,7 +28,7 @@ from nbflow.execution.task_client import error_to_json
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 #: -P keeps the current folder off sys.path; the folder that holds nbflow is appended instead.
-_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.user_code import main; main()"
+_START = f"import sys; sys.path.append({_ROOT!r})\nfrom nbflow.execution.fork_server_main import main; main()"
 COMMAND = (sys.executable, "-P", "-c", _START)
 FORK_RETRY_SECONDS = 1.0
 """How long a try waits after a fork failed for lack of memory or processes, before its dispatch is reported lost.
