@@ -59,10 +59,6 @@ USED_OTHERWISE = {
         why="the kernel of notebooks, a separate process",
         test="tests/notebook/test_real_kernels.py::test_a_dag_notebook_runs_end_to_end",
     ),
-    "nbclient": Use(
-        why="runs the quickstart's notebook",
-        test="tests/notebooks/test_demo.py::test_the_demo_succeeds_and_prints_its_runs",
-    ),
 }
 #: Tools of the extra `test` that no module imports -> (a file that uses them, text in it)
 TOOLS = {
