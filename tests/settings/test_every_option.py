@@ -169,10 +169,11 @@ def shown_variable(home: SettingsHome) -> tuple[str, str, str]:
 
 
 def heartbeat_interval(home: SettingsHome) -> timedelta:
-    """The time from the start of a scheduler to its next heartbeat."""
+    """The time from the first loop of a scheduler to its next heartbeat."""
     scheduler = home.frozen_app.scheduler(executor=home.frozen_app.sequential_executor("me"))
     scheduler.start()
     try:
+        scheduler.step()
         return scheduler.next_heartbeat - NOW
     finally:
         scheduler.close()
