@@ -38,7 +38,14 @@ def measure(bench: Bench) -> list[Figure]:
         daemons = f"all daemons idle ({max(counts)} processes)"
         figures += [
             Figure(row="idle_processes", what="cold start", store=store, unit="s", samples=tuple(starts), target=1.0),
-            Figure(row="idle_processes", what=f"{daemons}: PSS", store=store, unit="MiB", samples=tuple(memory), target=150.0),
+            Figure(
+                row="idle_processes",
+                what=f"{daemons}: PSS",
+                store=store,
+                unit="MiB",
+                samples=tuple(memory),
+                target=150.0,
+            ),
             Figure(
                 row="idle_processes",
                 what=f"{daemons}: CPU",
