@@ -125,10 +125,11 @@ ACTIONS = {
     "dags trigger": {"trigger"},
     "dags backfill": {"backfill"},
     "dags clear": {"clear"},
+    "dags delete-run": {"delete_run"},
     "backfill create": {"backfill"},
     "backfill pause": {"pause_backfill"},
     "backfill unpause": {"unpause_backfill"},
-    "backfill cancel": {"cancel_backfill", "mark_run"},
+    "backfill cancel": {"cancel_backfill"},
     "tasks clear": {"clear"},
     "tasks mark": {"mark_run"},
     "variables set": {"set_variable"},
@@ -144,7 +145,6 @@ ACTIONS = {
 }
 """The actions of a success; of the other commands it is their name with underscores."""
 NAMES_OF_FAILURES = {
-    "backfill cancel": "cancel_backfill",
     "db export-archived": "db_export_archived",
     "tasks mark": "mark",  # of a task
 }

@@ -210,5 +210,5 @@ print("ENDED", event.cause.value, event.retry, flush=True)
         if line.endswith("| ready\n"):
             os.kill(child.pid, signal.SIGTERM)
     assert child.wait(30) == 0
-    assert lines[-1] == "ENDED killed False\n", lines
+    assert lines[-1] == "ENDED process_died True\n", lines
     assert has_exited(int((tmp_path / "pid").read_text()))

@@ -89,7 +89,7 @@ def test_another_kind_of_url_is_refused(url, message):
     ],
 )
 def test_the_hint_fits_the_reason_of_a_failed_connection(message, error):
-    dialect = PostgresDialect(make_url("postgresql://ada:hunter2@db/nbflow"))
+    dialect = PostgresDialect(make_url("postgresql://ada:hunter2@db/nbflow"), lock_timeout=1, idle_timeout=1)
 
     translated = str(dialect.translate(psycopg.OperationalError(message)))
 
