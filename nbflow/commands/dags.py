@@ -188,6 +188,7 @@ COMMANDS = (
         permission="dags.delete",
         changes=True,
         arguments=(DAG_ID, RUN_ID),
+        operation="delete_run",
         example="sales last",
         run=_delete_run,
         preview=_delete_run_preview,
