@@ -480,8 +480,8 @@ class _RunPlanner:
         return {key: state for key, state in upstream.items() if not decisive or state in decisive}
 
     def _without_result(self, sources: Iterable[str], ti: Instance) -> dict[TaskKey, TaskState]:
-        """The finished instances that give ``ti`` no length: those that did not succeed, or else all, because a task can
-        succeed without a result."""
+        """The finished instances that give ``ti`` no length: those that did not succeed, or else all, because a task
+        can succeed without a result."""
         sources = tuple(sources)
         not_successful = self._in_states(sources, ti, FINISHED - {TaskState.SUCCESS})
         return not_successful or self._in_states(sources, ti, FINISHED)
