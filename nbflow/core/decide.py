@@ -351,7 +351,7 @@ class _RunPlanner:
             if no_length is None:
                 return [ti]
             cause, target = no_length
-            without_result = self._in_states(sources, ti, FINISHED - {TaskState.SUCCESS})
+            without_result = self._without_result(sources, ti)
             self._end(ti, target, cause, {"over": list(sources), **self._grounds(ti, without_result)})
             return [replace(ti, state=target)]
         if length == 0:
@@ -458,7 +458,7 @@ class _RunPlanner:
         ti = Instance(task_id=key.task_id, map_index=key.map_index)
         expr = self.dag.length_expr(key.task_id)
         if expr is not None and key.map_index < 0 and self._verdict(task, ti) is Verdict.RUN:
-            return self._in_states(length_sources(expr), ti, FINISHED - {TaskState.SUCCESS})
+            return self._without_result(length_sources(expr), ti)
         verdict = self._verdict(task, ti)
         return self._deciding(task, ti) if verdict in _END_STATES and _END_STATES[verdict][0] is state else {}
 
@@ -478,6 +478,13 @@ class _RunPlanner:
             state for state in upstream.values() if rule_verdict(task.trigger_rule, mask_of((state,))) is verdict
         }
         return {key: state for key, state in upstream.items() if not decisive or state in decisive}
+
+    def _without_result(self, sources: Iterable[str], ti: Instance) -> dict[TaskKey, TaskState]:
+        """The finished instances that give ``ti`` no length: those that did not succeed, or else all, because a task
+        can succeed without a result."""
+        sources = tuple(sources)
+        not_successful = self._in_states(sources, ti, FINISHED - {TaskState.SUCCESS})
+        return not_successful or self._in_states(sources, ti, FINISHED)
 
     def _in_states(
         self, task_ids: Iterable[str], ti: Instance, states: Collection[TaskState]

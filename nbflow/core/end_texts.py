@@ -85,6 +85,8 @@ def _named(end: End, states: Mapping[str, str]) -> str:
 def _with_error(end: End, name: str, state: str) -> str:
     error = end.errors.get(name, "")
     verb = _VERBS.get(state, f"is {state}")
+    if state == TaskState.SUCCESS and end.state == TaskState.UPSTREAM_FAILED:  # no trigger rule fails for a success
+        verb = "succeeded without a result"
     return f"`{name}` {verb}{f' ({error})' if error and state == TaskState.FAILED else ''}"
 
 
@@ -108,10 +110,11 @@ def _by_upstream(end: End, need: str) -> EndReason:
     way = f" It reached this task by {listed([f'`{name}`' for name in between])}." if between else ""
     text = f"{_named(end, roots)}; {need}.{way}"
     causes_failure = end.state == TaskState.UPSTREAM_FAILED
-    tasks = dict.fromkeys(name.partition("[")[0] for name in roots)
+    # A root that succeeded (without the result that this task is mapped over) does the same if it runs again.
+    tasks = dict.fromkeys(name.partition("[")[0] for name, state in roots.items() if state != TaskState.SUCCESS)
     failed = [name.partition("[")[0] for name, state in roots.items() if state == TaskState.FAILED]
     logs = (_logs(end, failed[0]),) if failed and causes_failure else ()
-    return EndReason(text=text, suggestions=(*logs, *(_clear(end, *tasks) if causes_failure else ())))
+    return EndReason(text=text, suggestions=(*logs, *(_clear(end, *tasks) if causes_failure and tasks else ())))
 
 
 def _by_rule(end: End) -> EndReason:

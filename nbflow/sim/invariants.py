@@ -353,7 +353,8 @@ def a_cause_is_true(observed: Observations, event: TaskEvent) -> Iterator[Breach
         actual = observed.states.get((event.run, key), TaskState.NONE)
         if actual != claimed:
             yield Breach(f"{event.cause} names {name} as {claimed}, which is {actual}", event.run, event.key)
-    if event.cause in (Cause.RULE_FAILS, Cause.SETUP_FAILED) and not event.detail.get("roots"):
+    by_roots = event.cause in (Cause.RULE_FAILS, Cause.SETUP_FAILED, Cause.MAPPED_OVER_FAILURE)
+    if by_roots and not event.detail.get("roots"):
         yield Breach(f"{event.cause} without a root", event.run, event.key)
     if TaskState.UPSTREAM_FAILED in (event.detail.get("roots") or {}).values():
         yield Breach(f"{event.cause} names an upstream_failed task as the root", event.run, event.key)

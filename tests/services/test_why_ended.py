@@ -191,6 +191,20 @@ def test_upstream_failed_names_the_rule_and_the_root_and_its_clear_works(
     assert world.app.store.run(run).state.value == "success", world.states(run)
 
 
+def test_a_task_mapped_over_a_task_without_a_result_names_it(world: World) -> None:
+    # Given a task that is mapped over one that succeeds without a result, and a task after it
+    with DAG("d", schedule=None) as dag:
+        nothing = EmptyOperator(task_id="nothing")
+        task(task_id="report")(lambda n: None).expand(n=nothing.output) >> EmptyOperator(task_id="after")
+    run = world.start(dag)
+    root = "`nothing` succeeded without a result; "
+    # Then both name it as the root, and no clear, which would end in the same way
+    report, after = world.why(run, "report"), world.why(run, "after")
+    assert report.headline == root + "this task is mapped over the result of `nothing`, which has none."
+    assert after.headline == f"{root}`all_success` needs it: {NEEDED}. It reached this task by `report`."
+    assert (report.suggestions, after.suggestions) == ((), ())
+
+
 @pytest.mark.parametrize("make", [chain, mapped, one_success, with_setup], ids=lambda make: make.__name__)
 def test_the_suggestion_for_a_failed_run_works(world: World, make: Callable[[World], None]) -> None:
     with DAG("d", schedule=None) as dag:
